@@ -1,0 +1,172 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// The house in one screen. Read from the top: a target may use only what stands above it, and only what it names.
+// `Tests/TidyTests` checks from the sources that this is so, and that the pure targets stay pure.
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let nio = Target.Dependency.product(name: "NIO", package: "swift-nio")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+
+let package = Package(
+    name: "godwit",
+    products: [
+        .executable(name: "godwitd", targets: ["godwitd"]),
+        .executable(name: "godwit", targets: ["godwit"]),
+        .executable(name: "godwit-shim", targets: ["godwit-shim"]),
+        .executable(name: "godwit-sim", targets: ["godwit-sim"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
+    ],
+    targets: [
+        // MARK: Vocabulary (pure)
+        .target(name: "ClusterModel"),
+        .target(name: "WireFormat", dependencies: ["ClusterModel"]),
+
+        // MARK: Protocols and policies (pure)
+        .target(name: "QoS", dependencies: ["ClusterModel"]),
+        .target(name: "Checkpointing", dependencies: ["ClusterModel"]),
+        .target(name: "ClusterState", dependencies: ["ClusterModel", "QoS", "Checkpointing"]),
+        .target(name: "ResourceSamples", dependencies: ["ClusterModel"]),
+        .target(name: "AgentConfiguration", dependencies: ["ClusterModel"]),
+
+        // MARK: System: the only code that touches the kernel or a C library
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+        .target(name: "CLinux"),
+        .target(name: "CNVML"),
+        .target(name: "CShims", dependencies: ["COpenSSL"]),
+        .target(name: "LinuxSystem", dependencies: ["CLinux", "ResourceSamples", "ClusterModel", systemPackage]),
+        .target(name: "TLS", dependencies: ["COpenSSL", "CShims", "ClusterModel", nio]),
+        .target(name: "ControlMessages", dependencies: [protobuf]),
+        .target(
+            name: "Transport",
+            dependencies: ["TLS", "WireFormat", "ClusterModel", "ControlMessages", nio, protobuf]
+        ),
+        .target(name: "Storage", dependencies: ["ClusterModel", grdb]),
+        .target(name: "Containers", dependencies: ["LinuxSystem", "ClusterModel", "ResourceSamples", subprocess]),
+        .target(
+            name: "ImageStore",
+            dependencies: ["CLZ4", "COpenSSL", "Checkpointing", "ClusterModel", "LinuxSystem"]
+        ),
+        .target(name: "GPU", dependencies: ["CNVML", "ResourceSamples", "ClusterModel"]),
+
+        // MARK: Agent
+        .target(
+            name: "Agent",
+            dependencies: [
+                "ClusterModel", "WireFormat", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
+                "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage",
+                "Containers", "ImageStore", "GPU",
+                hummingbird, lifecycle, logging, metrics, nio, protobuf, yams,
+            ]
+        ),
+        .target(
+            name: "ControlAPI",
+            dependencies: ["ClusterModel", "TLS", "ControlMessages", "Transport", nio, protobuf]
+        ),
+
+        // MARK: Programs
+        .executableTarget(
+            name: "godwitd",
+            dependencies: ["Agent", "AgentConfiguration", "ClusterModel", argumentParser]
+        ),
+        .executableTarget(
+            name: "godwit",
+            dependencies: [
+                "ControlAPI", "ControlMessages", "ClusterModel", "TLS", "Transport", protobuf, argumentParser,
+            ]
+        ),
+        .executableTarget(name: "godwit-shim", dependencies: ["LinuxSystem", "CLinux"]),
+
+        // MARK: Verification
+        .target(name: "ClusterSim", dependencies: ["ClusterModel", "QoS"]),
+        .executableTarget(name: "godwit-sim", dependencies: ["ClusterSim", "ClusterModel", "QoS", argumentParser]),
+        .executableTarget(
+            name: "integration",
+            dependencies: [
+                "ControlAPI", "ControlMessages", "ClusterModel", "Transport", "TLS", "LinuxSystem", "ResourceSamples",
+                protobuf,
+                subprocess,
+            ],
+            path: "integration",
+            exclude: ["Benchmarks", "test", "README.md"]
+        ),
+        .testTarget(name: "ClusterModelTests", dependencies: ["ClusterModel"]),
+        .testTarget(name: "WireFormatTests", dependencies: ["WireFormat", "ClusterModel"]),
+        .testTarget(name: "QoSTests", dependencies: ["QoS", "ClusterModel"]),
+        .testTarget(name: "CheckpointingTests", dependencies: ["Checkpointing", "ClusterModel"]),
+        .testTarget(name: "ClusterStateTests", dependencies: ["ClusterState", "ClusterModel", "QoS", "Checkpointing"]),
+        .testTarget(
+            name: "ResourceSamplesTests",
+            dependencies: ["ResourceSamples", "ClusterModel"],
+            exclude: ["Fixtures"]
+        ),
+        .testTarget(name: "AgentConfigurationTests", dependencies: ["AgentConfiguration", "ClusterModel"]),
+        .testTarget(
+            name: "LinuxSystemTests",
+            dependencies: ["LinuxSystem", "ResourceSamples", "ClusterModel", "CLinux"]
+        ),
+        .testTarget(name: "TLSTests", dependencies: ["TLS", "ClusterModel", nio]),
+        .testTarget(
+            name: "TransportTests",
+            dependencies: [
+                "Transport", "ControlAPI", "ControlMessages", "TLS", "WireFormat", "ClusterModel", nio, protobuf,
+            ]
+        ),
+        .testTarget(name: "StorageTests", dependencies: ["Storage", "ClusterModel", grdb]),
+        .testTarget(name: "ContainersTests", dependencies: ["Containers", "LinuxSystem", "ClusterModel"]),
+        .testTarget(name: "ImageStoreTests", dependencies: ["ImageStore", "Checkpointing", "ClusterModel"]),
+        .testTarget(name: "GPUTests", dependencies: ["GPU", "ResourceSamples", "ClusterModel"], exclude: ["Stub"]),
+        .testTarget(
+            name: "AgentTests",
+            dependencies: [
+                "Agent", "AgentConfiguration", "Checkpointing", "ClusterModel", "ClusterState", "Containers",
+                "ControlMessages", "QoS", "Storage", "Transport",
+            ]
+        ),
+        .testTarget(name: "GodwitTests", dependencies: ["godwit", "ClusterModel", "ControlMessages"]),
+        .testTarget(name: "ClusterSimTests", dependencies: ["ClusterSim", "ClusterModel", "QoS"]),
+        .testTarget(name: "TidyTests"),
+    ]
+)
+
+// What protoc generates is not ours to make memory-safe by annotation; it is a target of its own so that all else is.
+let generated: Set = ["ControlMessages"]
+
+for target in package.targets where target.type != .system {
+    target.swiftSettings =
+        (target.swiftSettings ?? []) + [
+            .enableUpcomingFeature("ExistentialAny"),
+            .enableUpcomingFeature("InternalImportsByDefault"),
+            .enableUpcomingFeature("MemberImportVisibility"),
+            .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+            .enableUpcomingFeature("InferIsolatedConformances"),
+            .enableUpcomingFeature("ImmutableWeakCaptures"),
+            .treatAllWarnings(as: .error),
+        ]
+    if !generated.contains(target.name) {
+        target.swiftSettings?.append(.strictMemorySafety())
+    }
+}

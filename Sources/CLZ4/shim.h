@@ -1,0 +1,2 @@
+/* The block interface of liblz4. */
+#include <lz4.h>

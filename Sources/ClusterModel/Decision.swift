@@ -1,0 +1,33 @@
+/// Something that was decided for a job, with the numbers it was decided on and a sentence for people.
+package struct Decision: Sendable, Codable, Equatable {
+    /// What was decided.
+    package enum Kind: String, Sendable, Codable, CaseIterable {
+        case admitted, refused, queued, started, resized, checkpointed, restored, restarted, retried, suspended
+        case iterationCompleted, completed, failed, cancelled, adopted, warned
+        /// The deadline passed, or no allocation can keep it any more.
+        case deadlineAtRisk, deadlineMet, deadlineMissed
+    }
+
+    /// A named number that the decision rests on, for programs.
+    package struct Number: Sendable, Codable, Equatable {
+        /// Lower camel case with the unit last: `slackSeconds`, `allocationVCPUs`.
+        package var name: String
+        package var value: Double
+        package init(name: String, value: Double) { (self.name, self.value) = (name, value) }
+    }
+
+    package var time: Timestamp
+    package var job: JobID
+    package var kind: Kind
+    /// One plain sentence with its numbers, ending with a full stop.
+    package var sentence: String
+    package var numbers: [Number]
+
+    package init(time: Timestamp, job: JobID, kind: Kind, sentence: String, numbers: [Number] = []) {
+        self.time = time
+        self.job = job
+        self.kind = kind
+        self.sentence = sentence
+        self.numbers = numbers
+    }
+}
