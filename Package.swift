@@ -47,7 +47,7 @@ let package = Package(
         // MARK: Protocols and policies (pure)
         .target(name: "QoS", dependencies: ["ClusterModel"]),
         .target(name: "Checkpointing", dependencies: ["ClusterModel"]),
-        .target(name: "ClusterState", dependencies: ["ClusterModel", "QoS", "Checkpointing"]),
+        .target(name: "ClusterState", dependencies: ["ClusterModel"]),
         .target(name: "ResourceSamples", dependencies: ["ClusterModel"]),
         .target(name: "AgentConfiguration", dependencies: ["ClusterModel"]),
 
@@ -117,7 +117,7 @@ let package = Package(
         .testTarget(name: "WireFormatTests", dependencies: ["WireFormat", "ClusterModel"]),
         .testTarget(name: "QoSTests", dependencies: ["QoS", "ClusterModel"]),
         .testTarget(name: "CheckpointingTests", dependencies: ["Checkpointing", "ClusterModel"]),
-        .testTarget(name: "ClusterStateTests", dependencies: ["ClusterState", "ClusterModel", "QoS", "Checkpointing"]),
+        .testTarget(name: "ClusterStateTests", dependencies: ["ClusterState", "ClusterModel"]),
         .testTarget(
             name: "ResourceSamplesTests",
             dependencies: ["ResourceSamples", "ClusterModel"],
