@@ -1,0 +1,115 @@
+import Testing
+
+/// What other targets use says what it promises, and every module has its page.
+///
+/// swift-format holds the same rule for `public` only; ours are mostly `package`.
+struct DocumentationTests {
+    /// Members whose promise is the protocol's, not ours.
+    static let witnesses: Set = [
+        "description", "debugDescription", "hash", "encode", "rawValue", "id", "allCases", "errorDescription",
+        "hashValue",
+        "next", "makeIterator", "startIndex", "endIndex", "index", "body", "configuration", "run", "exitCode",
+    ]
+
+    /// Declarations of a text that other targets can use and that have no comment.
+    ///
+    /// Left out: operators and `witnesses`, overrides, and initialisers that neither throw nor fail, because those only fill in
+    /// what the type's properties explain.
+    static func problems(inFile path: String, text: String) -> [String] {
+        let source = text.split(separator: "\n", omittingEmptySubsequences: false)
+        let code = SwiftText(text).lines
+        let pattern =
+            /^\s*(?:@\w+(?:\([^)]*\))?\s+)*(?:public|package)\s+(?!import\b|extension\b)((?:(?:final|static|class|mutating|nonmutating|borrowing|consuming|indirect|override|convenience|required|lazy|weak|unowned|unsafe|nonisolated|isolated|distributed|dynamic|private\(set\)|fileprivate\(set\)|internal\(set\)|nonisolated\(\w+\))\s+)*)(actor|class|enum|func|init|let|protocol|struct|subscript|typealias|associatedtype|var|macro|case)\b(.*)/
+        return code.enumerated().compactMap { number, line in
+            guard let match = line.firstMatch(of: pattern) else { return nil }
+            let (modifiers, keyword, rest) = (match.1, match.2, match.3)
+            if modifiers.contains("override") { return nil }
+            let name = rest.prefixMatch(of: /\s+(\w+|`[^`]+`)/).map { String($0.1) } ?? ""
+            if keyword == "func", rest.prefixMatch(of: /\s+\w/) == nil { return nil }
+            if witnesses.contains(name),
+                keyword == "func" || keyword == "var" || keyword == "let" || keyword == "typealias"
+                    || modifiers.contains("static")
+            {
+                return nil
+            }
+            if keyword == "init", !rest.hasPrefix("?"), !signature(from: number, in: code).contains("throws") {
+                return nil
+            }
+            var above = number - 1
+            while above >= 0, isAttribute(source[above]) { above -= 1 }
+            if above >= 0, isDocumentation(source[above]) { return nil }
+            return
+                "\(path):\(number + 1): `\(line.trimmingPrefix(/\s+/).prefix(80))` has no /// comment that says what it promises"
+        }
+    }
+
+    /// A declaration from its line to the brace that opens its body; initialisers may break their parameters over lines.
+    private static func signature(from line: Int, in code: [Substring]) -> String {
+        var text = ""
+        for next in code[line..<min(line + 30, code.count)] {
+            guard let brace = next.firstIndex(of: "{") else {
+                text += next + " "
+                continue
+            }
+            return text + next[..<brace]
+        }
+        return text
+    }
+
+    private static func isAttribute(_ line: Substring) -> Bool { line.wholeMatch(of: /\s*@\w+.*/) != nil }
+    private static func isDocumentation(_ line: Substring) -> Bool {
+        line.prefixMatch(of: /\s*\/\/\//) != nil || line.wholeMatch(of: /.*\*\/\s*/) != nil
+    }
+
+    @Test func everyDeclarationForOthersIsExplained() throws {
+        for file in try Repository.files(below: "Sources", suffix: ".swift") where !file.isGenerated {
+            expectNone(Self.problems(inFile: file.path, text: file.text))
+        }
+    }
+
+    /// What is wrong with a module's page; nil is a page that is not there.
+    static func problems(inPage text: String?, of name: String) -> [String] {
+        let path = "Sources/\(name)/\(name).docc/\(name).md"
+        guard let text else { return ["\(path) is missing: say what \(name) promises and why it is shaped so"] }
+        guard text.hasPrefix("# ``\(name)``\n") else { return ["\(path): the first line must be # ``\(name)``"] }
+        return text.count < 200 ? ["\(path): too short to say what \(name) promises and why it is shaped so"] : []
+    }
+
+    @Test func everyModuleHasItsPage() throws {
+        for target in try Manifest.ofThisPackage().targets
+        where target.kind == .target && target.name != "ControlMessages" {
+            let swift = try Repository.files(below: target.folder, suffix: ".swift")
+            // A target without Swift only declares C.
+            guard !swift.isEmpty else { continue }
+            let page = try? Repository.text(of: "\(target.folder)/\(target.name).docc/\(target.name).md")
+            expectNone(Self.problems(inPage: page, of: target.name))
+        }
+    }
+
+    @Test(arguments: [
+        "package struct A {}", "public func f() {}", "  package static let a = 1", "package var a: Int",
+        "package mutating func apply() {}", "package private(set) var a = 1", "@MainActor package final class A {}",
+        "package init(_ text: String) throws(E) {", "package init?(a: Int) {", "package init(\n  a: Int\n) throws {",
+        "// not a doc comment\npackage var a: Int", "/// far away\n\npackage var a: Int",
+    ])
+    func plantedDeclarationIsFound(text: String) {
+        #expect(Self.problems(inFile: "x", text: text).count == 1)
+    }
+
+    @Test(arguments: [
+        "/// A.\npackage struct A {}", "/// A.\n@MainActor\npackage final class A {}", "package import NIO",
+        "package extension A {}",
+        "package init(a: Int) { self.a = a }", "package static func < (l: A, r: A) -> Bool { true }", "struct A {}",
+        "package var description: String { \"\" }", "let a = \"package struct A\"", "/** A. */\npackage let a = 1",
+    ])
+    func innocentDeclarationPasses(text: String) {
+        #expect(Self.problems(inFile: "x", text: text) == [])
+    }
+
+    @Test func plantedPagesAreFound() {
+        #expect(Self.problems(inPage: nil, of: "QoS").count == 1)
+        #expect(Self.problems(inPage: "# QoS\n", of: "QoS").count == 1)
+        #expect(Self.problems(inPage: "# ``QoS``\n\nShort.", of: "QoS").count == 1)
+        #expect(Self.problems(inPage: "# ``QoS``\n\n" + String(repeating: "Promise. ", count: 30), of: "QoS") == [])
+    }
+}
