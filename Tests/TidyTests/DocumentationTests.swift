@@ -9,12 +9,22 @@ struct DocumentationTests {
         "description", "debugDescription", "hash", "encode", "rawValue", "id", "allCases", "errorDescription",
         "hashValue",
         "next", "makeIterator", "startIndex", "endIndex", "index", "body", "configuration", "run", "exitCode",
+        "log", "logLevel", "metadata", "metadataProvider", "makeCounter", "makeFloatingPointCounter", "makeMeter",
+        "makeRecorder",
+        "makeTimer", "destroyCounter", "destroyFloatingPointCounter", "destroyMeter", "destroyRecorder", "destroyTimer",
+    ]
+
+    /// Types that say nothing about their values: a property of one of them needs its unit, its bound or its meaning.
+    static let bare: Set = [
+        "Int", "Int8", "Int16", "Int32", "Int64", "UInt", "UInt8", "UInt16", "UInt32", "UInt64", "Double", "Float",
+        "Bool", "String",
+        "Substring", "Any", "Data",
     ]
 
     /// Declarations of a text that other targets can use and that have no comment.
     ///
-    /// Left out: operators and `witnesses`, overrides, and initialisers that neither throw nor fail, because those only fill in
-    /// what the type's properties explain.
+    /// Left out: operators and `witnesses`; overrides; initialisers that neither throw nor fail, because they fill in what the
+    /// properties explain; stored properties whose type is a word of ours (`deadline: Timestamp?`), because the type explains them.
     static func problems(inFile path: String, text: String) -> [String] {
         let source = text.split(separator: "\n", omittingEmptySubsequences: false)
         let code = SwiftText(text).lines
@@ -29,6 +39,14 @@ struct DocumentationTests {
             if witnesses.contains(name),
                 keyword == "func" || keyword == "var" || keyword == "let" || keyword == "typealias"
                     || modifiers.contains("static")
+            {
+                return nil
+            }
+            if keyword == "subscript", rest.hasPrefix("(metadataKey ") { return nil }
+            if keyword == "init", rest.hasPrefix("(from decoder:") { return nil }
+            if keyword == "let" || keyword == "var", !modifiers.contains("static"),
+                let type = rest.wholeMatch(of: /\s+\w+:\s*\[?([A-Z]\w*)(?:\.\w+)*\]?\??(?:\s*=.*)?/),
+                !bare.contains(String(type.1))
             {
                 return nil
             }
@@ -90,7 +108,9 @@ struct DocumentationTests {
         "package struct A {}", "public func f() {}", "  package static let a = 1", "package var a: Int",
         "package mutating func apply() {}", "package private(set) var a = 1", "@MainActor package final class A {}",
         "package init(_ text: String) throws(E) {", "package init?(a: Int) {", "package init(\n  a: Int\n) throws {",
-        "// not a doc comment\npackage var a: Int", "/// far away\n\npackage var a: Int",
+        "// not a doc comment\npackage var a: [String]",
+        "package var deadline: Timestamp { computed() }", "package var deadline = Timestamp()",
+        "/// far away\n\npackage var a: Int",
     ])
     func plantedDeclarationIsFound(text: String) {
         #expect(Self.problems(inFile: "x", text: text).count == 1)
@@ -101,6 +121,8 @@ struct DocumentationTests {
         "package extension A {}",
         "package init(a: Int) { self.a = a }", "package static func < (l: A, r: A) -> Bool { true }", "struct A {}",
         "package var description: String { \"\" }", "let a = \"package struct A\"", "/** A. */\npackage let a = 1",
+        "package var deadline: Timestamp?", "package internal(set) var state: State = .complete",
+        "package let mounts: [Mount]",
     ])
     func innocentDeclarationPasses(text: String) {
         #expect(Self.problems(inFile: "x", text: text) == [])
