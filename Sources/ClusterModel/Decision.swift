@@ -12,6 +12,7 @@ package struct Decision: Sendable, Codable, Equatable {
     package struct Number: Sendable, Codable, Equatable {
         /// Lower camel case with the unit last: `slackSeconds`, `allocationVCPUs`.
         package var name: String
+        /// In the unit that the name says.
         package var value: Double
         package init(name: String, value: Double) { (self.name, self.value) = (name, value) }
     }

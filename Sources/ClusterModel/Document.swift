@@ -28,6 +28,7 @@ package struct DocumentNode: Sendable, Equatable {
 
 /// A key of a mapping and where it stands.
 package struct DocumentKey: Sendable, Equatable {
+    /// As written, without quotes.
     package var text: String
     package var place: DocumentPlace
     package init(text: String, place: DocumentPlace) { (self.text, self.place) = (text, place) }
@@ -35,7 +36,9 @@ package struct DocumentKey: Sendable, Equatable {
 
 /// Line and column, both from 1.
 package struct DocumentPlace: Sendable, Equatable {
+    /// From 1.
     package var line: Int
+    /// In characters, from 1.
     package var column: Int
     package init(line: Int, column: Int) { (self.line, self.column) = (line, column) }
 }

@@ -71,14 +71,18 @@ extension JobSpecification {
 
     /// One variable of a container's environment.
     package struct EnvironmentVariable: Sendable, Codable, Equatable {
+        /// Never empty, never with `=`.
         package var name: String
+        /// Any text, also empty.
         package var value: String
         package init(name: String, value: String) { (self.name, self.value) = (name, value) }
     }
 
     /// A key and a text that a user attached.
     package struct Label: Sendable, Codable, Equatable {
+        /// A job has each key once.
         package var key: String
+        /// Any text, also empty.
         package var value: String
         package init(key: String, value: String) { (self.key, self.value) = (key, value) }
     }
@@ -89,6 +93,7 @@ extension JobSpecification {
         package var source: String
         /// Absolute path inside the container.
         package var target: String
+        /// Whether the container may only read it.
         package var isReadOnly: Bool
         package init(source: String, target: String, isReadOnly: Bool) {
             (self.source, self.target, self.isReadOnly) = (source, target, isReadOnly)

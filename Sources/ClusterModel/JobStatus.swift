@@ -40,6 +40,7 @@ package enum ContainerExit: Sendable, Codable, Equatable {
     /// It is gone and nobody saw it end: the machine or its supervisor crashed.
     case lost
 
+    /// Whether the command itself said that it succeeded.
     package var isSuccess: Bool { self == .exited(code: 0) }
 }
 
@@ -51,6 +52,7 @@ package struct CPULedger: Sendable, Codable, Equatable {
     package var current: Duration = .zero
     package init() {}
 
+    /// Everything consumed so far, as of the last sample.
     package var total: Duration { settled + current }
 
     /// Takes a reading of the present container's counter. A reading below the last one is refused: counters only rise.

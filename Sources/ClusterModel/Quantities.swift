@@ -3,10 +3,15 @@ package struct ByteCount: RawRepresentable, Hashable, Comparable, Sendable, Coda
     package var rawValue: Int64
     package init(rawValue: Int64) { self.rawValue = rawValue }
 
+    /// No bytes.
     package static let zero = ByteCount(rawValue: 0)
+    /// That many bytes.
     package static func bytes(_ count: Int64) -> ByteCount { ByteCount(rawValue: count) }
+    /// 1 KiB is 1,024 bytes.
     package static func kibibytes(_ count: Int64) -> ByteCount { ByteCount(rawValue: count << 10) }
+    /// 1 MiB is 1,024 KiB.
     package static func mebibytes(_ count: Int64) -> ByteCount { ByteCount(rawValue: count << 20) }
+    /// 1 GiB is 1,024 MiB.
     package static func gibibytes(_ count: Int64) -> ByteCount { ByteCount(rawValue: count << 30) }
 
     package static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
@@ -37,6 +42,7 @@ package struct VCPUCount: RawRepresentable, Hashable, Comparable, Sendable, Coda
     package init(floatLiteral value: Double) { self.rawValue = value }
     package init(integerLiteral value: Int) { self.rawValue = Double(value) }
 
+    /// No processor.
     package static let zero = VCPUCount(0)
     package static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
     package static func + (left: Self, right: Self) -> Self { VCPUCount(left.rawValue + right.rawValue) }
@@ -56,6 +62,7 @@ package struct Timestamp: RawRepresentable, Hashable, Comparable, Sendable, Coda
     package init(rawValue: Int64) { self.rawValue = rawValue }
     package init(seconds: Double) { self.rawValue = Int64((seconds * 1e9).rounded()) }
 
+    /// 1970-01-01T00:00:00Z.
     package static let epoch = Timestamp(rawValue: 0)
     package static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
     package static func + (left: Self, right: Duration) -> Self {
