@@ -6,6 +6,8 @@ package struct Decision: Sendable, Codable, Equatable {
         case iterationCompleted, completed, failed, cancelled, adopted, warned
         /// The deadline passed, or no allocation can keep it any more.
         case deadlineAtRisk, deadlineMet, deadlineMissed
+        /// A deadline that was at risk can be kept again.
+        case deadlineSafe
     }
 
     /// A named number that the decision rests on, for programs.
