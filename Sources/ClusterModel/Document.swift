@@ -2,7 +2,9 @@
 ///
 /// YAML and JSON are read into this by a shell (JSON is read as YAML, which contains it); the schemas that check it are pure.
 package struct DocumentNode: Sendable, Equatable {
-    /// What the node holds. Scalars keep their text; schemas decide what it means.
+    /// What the node holds.
+    ///
+    /// Scalars keep their text; schemas decide what it means.
     package indirect enum Content: Sendable, Equatable {
         /// `isQuoted` distinguishes the text "no" from the word no.
         case scalar(text: String, isQuoted: Bool)

@@ -58,7 +58,9 @@ package struct ClusterID: Identifier {
     package init(rawValue: String) { self.rawValue = rawValue }
 }
 
-/// Counts the starts of one job's container. Two incarnations of a job never run at once.
+/// Counts the starts of one job's container.
+///
+/// Two incarnations of a job never run at once.
 package struct Incarnation: RawRepresentable, Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
     package let rawValue: UInt32
     package init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -77,7 +79,9 @@ package struct CheckpointGeneration: RawRepresentable, Hashable, Comparable, Sen
     package var description: String { String(rawValue) }
 }
 
-/// A leader's reign (Raft, section 5.1). A cluster of one is in term 1 for ever.
+/// A leader's reign (Raft, section 5.1).
+///
+/// A cluster of one is in term 1 for ever.
 package struct Term: RawRepresentable, Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
     package let rawValue: UInt64
     package init(rawValue: UInt64) { self.rawValue = rawValue }

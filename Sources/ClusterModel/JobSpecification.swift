@@ -106,7 +106,9 @@ extension JobSpecification {
         package var cpus: VCPUCount = 1
         /// A hard ceiling that holds even on an idle node (cgroup quota); nil means none.
         package var cpuLimit: VCPUCount?
-        /// Memory limit; nil means none. A container over it is ended by the kernel.
+        /// Memory limit; nil means none.
+        ///
+        /// A container over it is ended by the kernel.
         package var memory: ByteCount?
         /// Whole GPU devices.
         package var gpus: Int = 0

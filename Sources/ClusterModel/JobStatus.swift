@@ -55,7 +55,9 @@ package struct CPULedger: Sendable, Codable, Equatable {
     /// Everything consumed so far, as of the last sample.
     package var total: Duration { settled + current }
 
-    /// Takes a reading of the present container's counter. A reading below the last one is refused: counters only rise.
+    /// Takes a reading of the present container's counter.
+    ///
+    /// A reading below the last one is refused: counters only rise.
     package mutating func record(_ reading: Duration) {
         if reading > current { current = reading }
     }

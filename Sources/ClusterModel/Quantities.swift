@@ -89,7 +89,7 @@ package struct Timestamp: RawRepresentable, Hashable, Comparable, Sendable, Coda
     }
 }
 
-/// A day of the proleptic Gregorian calendar (H. Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`).
+/// A day of the proleptic Gregorian calendar (Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`).
 private struct CivilDate {
     let year: Int64
     let month: Int64
