@@ -1,0 +1,228 @@
+/// Why a text is not the quantity it should be: what is wrong and what to write, without a full stop.
+package struct QuantityTextError: Error, Sendable, Equatable, CustomStringConvertible {
+    package var description: String
+
+    /// Takes the message.
+    package init(_ description: String) { self.description = description }
+}
+
+// MARK: Durations
+
+extension Duration {
+    /// Reads a length of time: `90s`, `1h30m`, `1.5h`, `500ms`, ISO 8601 `PT2M` (days, hours, minutes, seconds), or a plain
+    /// number of seconds.
+    ///
+    /// Lengths are at least 0 and at most 100 years of 365 days; a fraction is exact to the nanosecond.
+    package init(text: String) throws(QuantityTextError) {
+        let trimmed = text.trimmed
+        let seconds: Double
+        if trimmed.first == "P" || trimmed.first == "p" {
+            seconds = try Self.iso8601(trimmed)
+        } else if let number = decimalNumber(trimmed) {
+            seconds = number
+        } else {
+            seconds = try Self.units(trimmed)
+        }
+        guard seconds >= 0 else { throw QuantityTextError("'\(text)' is negative; a length of time is at least 0") }
+        guard seconds <= 100 * 365 * 86400 else { throw QuantityTextError("'\(text)' is longer than 100 years") }
+        // Whole seconds apart, so that the fraction keeps its nanoseconds.
+        let whole = seconds.rounded(.down)
+        self = .seconds(Int64(whole)) + .nanoseconds(Int64(((seconds - whole) * 1e9).rounded()))
+    }
+
+    private static let remedy = "write a length of time such as 90s, 1h30m, 500ms or PT2M"
+
+    private static func units(_ text: String) throws(QuantityTextError) -> Double {
+        var rest = Substring(text)
+        var total = 0.0
+        var smallest = Double.infinity
+        guard !rest.isEmpty else { throw QuantityTextError("it is empty; \(remedy)") }
+        while !rest.isEmpty {
+            let digits = rest.prefix { $0.isDecimalDigit || $0 == "." }
+            rest = rest.dropFirst(digits.count).trimmedStart
+            let unit = rest.prefix { !$0.isDecimalDigit && $0 != "." && $0 != " " }
+            rest = rest.dropFirst(unit.count).trimmedStart
+            guard let number = decimalNumber(String(digits)), !unit.isEmpty else {
+                throw QuantityTextError("'\(text)' is not a length of time; \(remedy)")
+            }
+            let factor: Double
+            switch unit {
+            case "ns": factor = 1e-9
+            case "us", "µs": factor = 1e-6
+            case "ms": factor = 1e-3
+            case "s", "sec", "second", "seconds": factor = 1
+            case "m", "min", "minute", "minutes": factor = 60
+            case "h", "hour", "hours": factor = 3600
+            case "d", "day", "days": factor = 86400
+            case "w", "week", "weeks": factor = 7 * 86400
+            default: throw QuantityTextError("'\(unit)' is not a unit of time; use ns, us, ms, s, m, h, d or w")
+            }
+            guard factor < smallest else {
+                throw QuantityTextError("'\(text)' does not go from large units to small ones; \(remedy)")
+            }
+            smallest = factor
+            total += number * factor
+        }
+        return total
+    }
+
+    /// Reads `P[nW][nD][T[nH][nM][nS]]`; years and months have no fixed length and are refused.
+    private static func iso8601(_ text: String) throws(QuantityTextError) -> Double {
+        let wrong = QuantityTextError(
+            "'\(text)' is not an ISO 8601 length of time; write it like PT2M, PT1H30M or P1DT12H"
+        )
+        var rest = Substring(text.uppercased()).dropFirst()
+        var total = 0.0
+        var isTime = false
+        var order = 0
+        guard !rest.isEmpty else { throw wrong }
+        while let first = rest.first {
+            if first == "T" {
+                rest = rest.dropFirst()
+                guard !isTime, !rest.isEmpty else { throw wrong }
+                isTime = true
+                order = max(order, 2)
+                continue
+            }
+            let digits = rest.prefix { $0.isDecimalDigit || $0 == "." || $0 == "," }
+            rest = rest.dropFirst(digits.count)
+            guard let unit = rest.first, let number = decimalNumber(String(digits.map { $0 == "," ? "." : $0 })) else {
+                throw wrong
+            }
+            rest = rest.dropFirst()
+            let (place, factor): (Int, Double)
+            switch (unit, isTime) {
+            case ("W", false): (place, factor) = (1, 7 * 86400)
+            case ("D", false): (place, factor) = (2, 86400)
+            case ("H", true): (place, factor) = (3, 3600)
+            case ("M", true): (place, factor) = (4, 60)
+            case ("S", true): (place, factor) = (5, 1)
+            case ("Y", false), ("M", false):
+                throw QuantityTextError("'\(text)' has years or months, whose length varies; write days: P30D")
+            default: throw wrong
+            }
+            guard place > order || (place == 2 && order == 2 && !isTime && total == 0) else { throw wrong }
+            order = place
+            total += number * factor
+        }
+        return total
+    }
+
+    /// The shortest text that `init(text:)` reads back as the same length: `1h30m`, `90ms`, `0s`.
+    package var documentText: String {
+        let (seconds, attoseconds) = components
+        var rest = seconds
+        var text = ""
+        for (name, length) in [("d", 86400), ("h", 3600), ("m", 60)] as [(String, Int64)] where rest >= length {
+            text += "\(rest / length)\(name)"
+            rest %= length
+        }
+        let nanoseconds = attoseconds / 1_000_000_000
+        if nanoseconds == 0 { return rest > 0 || text.isEmpty ? text + "\(rest)s" : text }
+        if rest == 0, text.isEmpty {
+            if nanoseconds % 1_000_000 == 0 { return "\(nanoseconds / 1_000_000)ms" }
+            if nanoseconds % 1000 == 0 { return "\(nanoseconds / 1000)us" }
+            return "\(nanoseconds)ns"
+        }
+        let digits = String(nanoseconds)
+        var fraction = String(repeating: "0", count: 9 - digits.count) + digits
+        while fraction.hasSuffix("0") { fraction.removeLast() }
+        return text + "\(rest).\(fraction)s"
+    }
+}
+
+// MARK: Bytes
+
+extension ByteCount {
+    /// Reads an amount of memory or storage: `512MiB`, `2Gi`, `1.5GiB` (powers of 1024), `512M`, `2GB` (powers of 1000), `64B`, or a
+    /// plain number of bytes.
+    ///
+    /// Amounts are at least 0 and below 2^63 bytes.
+    package init(text: String) throws(QuantityTextError) {
+        let trimmed = text.trimmed
+        let digits = trimmed.prefix { $0.isDecimalDigit || $0 == "." || $0 == "_" || $0 == "-" || $0 == "+" }
+        let unit = String(trimmed.dropFirst(digits.count)).trimmed
+        guard let number = decimalNumber(String(digits)) else {
+            throw QuantityTextError("'\(text)' is not an amount of memory; write it like 512MiB, 2GiB or 500M")
+        }
+        guard number >= 0 else { throw QuantityTextError("'\(text)' is negative; an amount of memory is at least 0") }
+        let factor: Double
+        switch unit {
+        case "", "B": factor = 1
+        case "k", "K", "kB", "KB": factor = 1e3
+        case "M", "MB": factor = 1e6
+        case "G", "GB": factor = 1e9
+        case "T", "TB": factor = 1e12
+        case "Ki", "KiB": factor = 0x1p10
+        case "Mi", "MiB": factor = 0x1p20
+        case "Gi", "GiB": factor = 0x1p30
+        case "Ti", "TiB": factor = 0x1p40
+        case "m":
+            throw QuantityTextError("'\(text)' has the unit m (thousandths); write M for 10^6 or MiB for 2^20 bytes")
+        default:
+            throw QuantityTextError(
+                "'\(unit)' is not a unit of memory; use KiB, MiB, GiB, TiB (1024) or k, M, G, T (1000)"
+            )
+        }
+        let bytes = (number * factor).rounded()
+        guard bytes < 0x1p63 else { throw QuantityTextError("'\(text)' is more than any machine has") }
+        self.init(rawValue: Int64(bytes))
+    }
+
+    /// The shortest text that `init(text:)` reads back as the same amount: `512MiB`, `1000`.
+    package var documentText: String {
+        for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")]
+        where rawValue != 0 && rawValue & ((1 << shift) - 1) == 0 {
+            return "\(rawValue >> shift)\(unit)"
+        }
+        return "\(rawValue)"
+    }
+}
+
+// MARK: Processors
+
+extension VCPUCount {
+    /// Reads an amount of processor: `1.5`, `2`, or thousandths as in `500m`.
+    package init(text: String) throws(QuantityTextError) {
+        let trimmed = text.trimmed
+        let isMilli = trimmed.hasSuffix("m")
+        guard let number = decimalNumber(String(isMilli ? trimmed.dropLast() : trimmed[...])) else {
+            throw QuantityTextError("'\(text)' is not a number of vCPUs; write it like 2, 0.5 or 500m")
+        }
+        self.init(isMilli ? number / 1000 : number)
+    }
+}
+
+// MARK: Numbers
+
+/// Reads a decimal number, without the spellings that `Double` knows beside it (`inf`, `nan`, `0x1p3`); `_` separates digits.
+package func decimalNumber(_ text: String) -> Double? {
+    let allowed = text.allSatisfy { $0.isDecimalDigit || "+-._eE".contains($0) }
+    guard allowed, text.contains(where: \.isDecimalDigit), text.last?.isDecimalDigit == true else { return nil }
+    guard let value = Double(text.filter { $0 != "_" }), value.isFinite else { return nil }
+    return value
+}
+
+extension Double {
+    /// The shortest decimal text of this number without a needless fraction: `2`, `0.5`.
+    package var documentText: String {
+        self == rounded() && magnitude < 1e15 ? String(Int64(self)) : String(self)
+    }
+}
+
+extension Character {
+    fileprivate var isDecimalDigit: Bool { ("0"..."9").contains(self) }
+}
+
+extension String {
+    fileprivate var trimmed: String { String(Substring(self).trimmedStart.trimmedEnd) }
+}
+
+extension Substring {
+    fileprivate var trimmedStart: Substring { drop { $0 == " " || $0 == "\t" } }
+    fileprivate var trimmedEnd: Substring {
+        var text = self
+        while text.last == " " || text.last == "\t" { text.removeLast() }
+        return text
+    }
+}

@@ -1,0 +1,231 @@
+package import ClusterModel
+
+/// Something that changes the cluster's state.
+///
+/// Times and identities are inside, so that every replay does the same.
+///
+/// A command is made durable before anything that follows from it is done. The names of the payloads' fields are part of the
+/// stored format; a new field must be optional.
+package enum Command: Sendable, Codable, Equatable {
+    /// Sets the bounds of the state.
+    case configure(StateLimits)
+
+    // What users ask.
+    case submit(Submission)
+    case requestCheckpoint(job: JobID, stops: Bool, by: UserID, time: Timestamp)
+    /// `generation` nil takes the newest good one.
+    case requestRestore(job: JobID, generation: CheckpointGeneration?, by: UserID, time: Timestamp)
+    case requestResize(Resize)
+    case requestCancel(job: JobID, grace: Duration, by: UserID, time: Timestamp)
+
+    // What an agent does and sees.
+    /// Says why a queued job still waits.
+    case waiting(job: JobID, reason: String, time: Timestamp)
+    /// Gives a queued job its next incarnation on a node.
+    case begin(job: JobID, node: NodeID, time: Timestamp)
+    /// The container runs, newly made or restored.
+    case started(job: JobID, incarnation: Incarnation, time: Timestamp)
+    /// A restarted agent found the container running and took it over.
+    case adopted(job: JobID, incarnation: Incarnation, time: Timestamp)
+    /// The container is no more. `consumed` is the last reading of its CPU time counter, nil when there is none.
+    case exited(job: JobID, incarnation: Incarnation, exit: ContainerExit, consumed: Duration?, time: Timestamp)
+    /// A restore did not succeed; `isDamaged` says that the images are at fault.
+    case restoreFailed(RestoreFailure)
+    case beginCheckpoint(job: JobID, incarnation: Incarnation, time: Timestamp)
+    /// The generation is complete and durable.
+    case checkpointRecorded(job: JobID, entry: CatalogEntry, time: Timestamp)
+    /// The generation is not to be had. `isInterrupted` keeps a user's request, to be tried again.
+    case checkpointFailed(
+        job: JobID,
+        generation: CheckpointGeneration,
+        reason: String,
+        isInterrupted: Bool,
+        time: Timestamp
+    )
+    case checkpointDamaged(job: JobID, generation: CheckpointGeneration, reason: String, time: Timestamp)
+    /// The files of a retiring generation are deleted.
+    case checkpointRetired(job: JobID, generation: CheckpointGeneration)
+    /// Readings of CPU time counters.
+    case ledger(readings: [LedgerReading], time: Timestamp)
+
+    // What policies decide.
+    case allocate(changes: [AllocationChange], time: Timestamp)
+    /// Keeps decisions that change nothing else. Those about unknown jobs are left out.
+    case note([Decision])
+    /// Forgets jobs that ended longer ago than the bounds say.
+    case prune(time: Timestamp)
+}
+
+/// A job as it enters the cluster.
+package struct Submission: Sendable, Codable, Equatable {
+    package var id: JobID
+    package var specification: JobSpecification
+    package var submitter: UserID
+    package var time: Timestamp
+    /// At most 64 characters.
+    package var idempotencyKey: String?
+    package var admission: AdmissionSummary?
+
+    /// Takes the values as they are; `apply(_:)` checks them.
+    package init(
+        id: JobID,
+        specification: JobSpecification,
+        submitter: UserID,
+        time: Timestamp,
+        idempotencyKey: String? = nil,
+        admission: AdmissionSummary? = nil
+    ) {
+        self.id = id
+        self.specification = specification
+        self.submitter = submitter
+        self.time = time
+        self.idempotencyKey = idempotencyKey
+        self.admission = admission
+    }
+}
+
+/// What `job resize` changes; nil leaves a value as it is.
+package struct Resize: Sendable, Codable, Equatable {
+    /// The guarantee under contention.
+    package enum Allocation: Sendable, Codable, Equatable {
+        case pin(VCPUCount)
+        /// The policy decides again.
+        case release
+    }
+
+    package var job: JobID
+    package var allocation: Allocation?
+    package var cpuLimit: LimitOverride.CPU?
+    package var memory: ByteCount?
+    package var by: UserID
+    package var time: Timestamp
+
+    /// Takes the values as they are; `apply(_:)` checks them.
+    package init(
+        job: JobID,
+        allocation: Allocation? = nil,
+        cpuLimit: LimitOverride.CPU? = nil,
+        memory: ByteCount? = nil,
+        by: UserID,
+        time: Timestamp
+    ) {
+        self.job = job
+        self.allocation = allocation
+        self.cpuLimit = cpuLimit
+        self.memory = memory
+        self.by = by
+        self.time = time
+    }
+}
+
+/// Why a checkpoint could not be restored.
+package struct RestoreFailure: Sendable, Codable, Equatable {
+    package var job: JobID
+    package var incarnation: Incarnation
+    package var generation: CheckpointGeneration
+    package var reason: String
+    package var isDamaged: Bool
+    package var time: Timestamp
+
+    /// Takes the values as they are.
+    package init(
+        job: JobID,
+        incarnation: Incarnation,
+        generation: CheckpointGeneration,
+        reason: String,
+        isDamaged: Bool,
+        time: Timestamp
+    ) {
+        self.job = job
+        self.incarnation = incarnation
+        self.generation = generation
+        self.reason = reason
+        self.isDamaged = isDamaged
+        self.time = time
+    }
+}
+
+/// What a container's CPU time counter showed, counted from the container's start.
+package struct LedgerReading: Sendable, Codable, Equatable {
+    package var job: JobID
+    package var incarnation: Incarnation
+    package var consumed: Duration
+
+    /// Takes the values as they are.
+    package init(job: JobID, incarnation: Incarnation, consumed: Duration) {
+        self.job = job
+        self.incarnation = incarnation
+        self.consumed = consumed
+    }
+}
+
+/// A new guarantee for a job, with the decision when it is worth telling.
+package struct AllocationChange: Sendable, Codable, Equatable {
+    package var job: JobID
+    package var allocation: VCPUCount
+    package var decision: Decision?
+
+    /// Takes the values as they are.
+    package init(job: JobID, allocation: VCPUCount, decision: Decision? = nil) {
+        self.job = job
+        self.allocation = allocation
+        self.decision = decision
+    }
+}
+
+/// The bounds of the state.
+package struct StateLimits: Sendable, Codable, Equatable {
+    /// Jobs that have not ended; 1...100,000.
+    package var liveJobs = 1000
+    /// Ended jobs that are remembered; the oldest are forgotten first.
+    package var endedJobs = 1000
+    /// How long an ended job is remembered.
+    package var endedRetention: Duration = .seconds(7 * 86400)
+
+    /// The defaults.
+    package init() {}
+}
+
+/// What became of a command.
+package enum Outcome: Sendable, Equatable {
+    case accepted(Acceptance)
+    /// The state is as before.
+    case refused(Refusal)
+
+    /// The acceptance, or nil.
+    package var acceptance: Acceptance? { if case .accepted(let acceptance) = self { acceptance } else { nil } }
+    /// The refusal, or nil.
+    package var refusal: Refusal? { if case .refused(let refusal) = self { refusal } else { nil } }
+}
+
+/// What a command changed; the decisions are to be made durable together with the command.
+package struct Acceptance: Sendable, Equatable {
+    /// In the order in which they were made.
+    package var decisions: [NumberedDecision] = []
+    /// Jobs whose records changed, sorted.
+    package var changed: [JobID] = []
+    /// Jobs that are forgotten: their history and folders can go.
+    package var pruned: [JobID] = []
+    /// The job that a submission made, or found when it was a repetition.
+    package var submitted: JobID?
+}
+
+/// Why a command was not accepted: one line for people, with the remedy.
+package struct Refusal: Error, Sendable, Equatable, CustomStringConvertible {
+    /// What kind of refusal, for programs.
+    package enum Code: String, Sendable, Equatable {
+        case notFound, conflict, invalid, exhausted
+        /// It speaks of an incarnation or generation that is past; nothing needs to be done.
+        case stale
+    }
+
+    package var code: Code
+    package var message: String
+    package var description: String { message }
+
+    /// Takes the values as they are.
+    package init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+}
