@@ -1,1 +1,184 @@
 #include "c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+/* ---- the window BIO */
+
+static BIO_METHOD *window_method;
+
+static int window_read(BIO *bio, char *out, int count) {
+    godwit_window *window = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    if (window == NULL || out == NULL || count <= 0) return 0;
+    size_t left = window->in_count - window->in_used;
+    if (left == 0) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    size_t taken = left < (size_t)count ? left : (size_t)count;
+    memcpy(out, window->in + window->in_used, taken);
+    window->in_used += taken;
+    return (int)taken;
+}
+
+static int window_write(BIO *bio, const char *bytes, int count) {
+    godwit_window *window = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    if (window == NULL || bytes == NULL || count <= 0) return 0;
+    size_t wanted = (size_t)count;
+    /* Once something was spilled, all that follows is: the order of the bytes is the order of the records. */
+    if (window->spill_count == 0 && window->out_capacity - window->out_count >= wanted) {
+        memcpy(window->out + window->out_count, bytes, wanted);
+        window->out_count += wanted;
+        return count;
+    }
+    if (window->spill_capacity - window->spill_count < wanted) {
+        size_t capacity = (window->spill_count + wanted) * 2;
+        uint8_t *grown = realloc(window->spill, capacity);
+        if (grown == NULL) {
+            window->failed = 1;
+            return -1;
+        }
+        window->spill = grown;
+        window->spill_capacity = capacity;
+    }
+    memcpy(window->spill + window->spill_count, bytes, wanted);
+    window->spill_count += wanted;
+    return count;
+}
+
+static long window_ctrl(BIO *bio, int command, long number, void *pointer) {
+    (void)number;
+    (void)pointer;
+    godwit_window *window = BIO_get_data(bio);
+    switch (command) {
+    case BIO_CTRL_FLUSH:
+        return 1;
+    case BIO_CTRL_PENDING:
+        return window == NULL ? 0 : (long)(window->in_count - window->in_used);
+    default:
+        return 0;
+    }
+}
+
+static int window_create(BIO *bio) {
+    BIO_set_init(bio, 1);
+    return 1;
+}
+
+static int window_destroy(BIO *bio) {
+    BIO_set_data(bio, NULL);
+    return 1;
+}
+
+int godwit_window_setup(void) {
+    if (window_method != NULL) return 1;
+    BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "window");
+    if (method == NULL) return 0;
+    BIO_meth_set_read(method, window_read);
+    BIO_meth_set_write(method, window_write);
+    BIO_meth_set_ctrl(method, window_ctrl);
+    BIO_meth_set_create(method, window_create);
+    BIO_meth_set_destroy(method, window_destroy);
+    window_method = method;
+    return 1;
+}
+
+BIO *godwit_window_bio(godwit_window *window) {
+    if (window_method == NULL) return NULL;
+    BIO *bio = BIO_new(window_method);
+    if (bio != NULL) BIO_set_data(bio, window);
+    return bio;
+}
+
+void godwit_window_discard(godwit_window *window) {
+    free(window->spill);
+    window->spill = NULL;
+    window->spill_capacity = window->spill_count = 0;
+}
+
+/* ---- contexts */
+
+int godwit_ctx_configure(SSL_CTX *ctx, int is_server) {
+    if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1) return 0;
+    if (SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) != 1) return 0;
+    /* AES-128 first: both ends have AES instructions, and its smaller key costs less per record. */
+    if (SSL_CTX_set_ciphersuites(
+            ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") != 1)
+        return 0;
+    if (SSL_CTX_set1_groups_list(ctx, "X25519:P-256") != 1) return 0;
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    if (is_server && SSL_CTX_set_num_tickets(ctx, 0) != 1) return 0;
+    /* A client's chain is one or two certificates of less than 1 KiB. */
+    SSL_CTX_set_max_cert_list(ctx, 16 * 1024);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_verify_depth(ctx, 2);
+    return 1;
+}
+
+/* ---- certificates */
+
+EVP_PKEY *godwit_new_p256_key(void) { return EVP_EC_gen("P-256"); }
+
+int godwit_uri_names(const X509 *certificate, char *out, size_t capacity) {
+    int critical = 0;
+    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, &critical, NULL);
+    if (capacity == 0) {
+        GENERAL_NAMES_free(names);
+        return -1;
+    }
+    out[0] = 0;
+    if (names == NULL) return critical == -1 ? 0 : -1;
+    int count = sk_GENERAL_NAME_num(names);
+    size_t used = 0;
+    for (int index = 0; index < count; index++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, index);
+        if (name->type != GEN_URI) continue;
+        const ASN1_IA5STRING *uri = name->d.uniformResourceIdentifier;
+        const unsigned char *bytes = ASN1_STRING_get0_data(uri);
+        size_t length = (size_t)ASN1_STRING_length(uri);
+        /* A zero byte or a newline inside a name is an attempt to say one thing and mean another. */
+        if (memchr(bytes, 0, length) != NULL || memchr(bytes, '\n', length) != NULL || used + length + 2 > capacity) {
+            GENERAL_NAMES_free(names);
+            return -1;
+        }
+        memcpy(out + used, bytes, length);
+        used += length;
+        out[used++] = '\n';
+        out[used] = 0;
+    }
+    GENERAL_NAMES_free(names);
+    return count;
+}
+
+int godwit_print_name(BIO *bio, const X509_NAME *name) {
+    return X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) >= 0;
+}
+
+int godwit_add_extension(X509 *certificate, X509 *issuer, int nid, const char *value) {
+    X509V3_CTX context;
+    X509V3_set_ctx_nodb(&context);
+    X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
+    if (extension == NULL) return 0;
+    int done = X509_add_ext(certificate, extension, -1);
+    X509_EXTENSION_free(extension);
+    return done;
+}
+
+long godwit_bio_text(BIO *bio, const char **text) {
+    char *start = NULL;
+    long count = BIO_get_mem_data(bio, &start);
+    *text = start;
+    return count;
+}
+
+int godwit_error_library(unsigned long code) { return ERR_GET_LIB(code); }
+
+int godwit_error_reason(unsigned long code) { return ERR_GET_REASON(code); }

@@ -40,24 +40,14 @@ package nonisolated struct WireHello: Sendable {
   /// for people: "godwit 1.0.0"
   package var software: String = String()
 
-  /// initial flow-control credit per stream
+  /// the caller's first credit for each stream
   package var receiveWindowBytes: UInt32 = 0
 
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
+  /// largest payload this side accepts; 0: 1 MiB
+  package var maximumFrameBytes: UInt32 = 0
 
-  package init() {}
-}
-
-/// Opens a stream.
-package nonisolated struct WireRequestHeader: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var method: WireMethod = .unspecified
-
-  /// 0: none; the callee cancels its work after it
-  package var timeoutMilliseconds: UInt64 = 0
+  /// most streams open at once that this side accepts; 0: 128
+  package var maximumStreams: UInt32 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -87,13 +77,36 @@ package nonisolated struct WireTrailer: Sendable {
   fileprivate var _failure: WireFailure? = nil
 }
 
+/// Ends a connection: no new streams are accepted.
+package nonisolated struct WireGoodbye: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// absent: the sender stops or was idle; open streams are finished. Else: the connection is refused
+  package var failure: WireFailure {
+    get {_failure ?? WireFailure()}
+    set {_failure = newValue}
+  }
+  /// Returns true if `failure` has been explicitly set.
+  package var hasFailure: Bool {self._failure != nil}
+  /// Clears the value of `failure`. Subsequent reads from it will return its default value.
+  package mutating func clearFailure() {self._failure = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _failure: WireFailure? = nil
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "godwit.v1"
 
 nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Hello"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}minimum_version\0\u{3}maximum_version\0\u{1}cluster\0\u{1}software\0\u{3}receive_window_bytes\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}minimum_version\0\u{3}maximum_version\0\u{1}cluster\0\u{1}software\0\u{3}receive_window_bytes\0\u{3}maximum_frame_bytes\0\u{3}maximum_streams\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -106,6 +119,8 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
       case 3: try { try decoder.decodeSingularStringField(value: &self.cluster) }()
       case 4: try { try decoder.decodeSingularStringField(value: &self.software) }()
       case 5: try { try decoder.decodeSingularUInt32Field(value: &self.receiveWindowBytes) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.maximumFrameBytes) }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.maximumStreams) }()
       default: break
       }
     }
@@ -127,6 +142,12 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
     if self.receiveWindowBytes != 0 {
       try visitor.visitSingularUInt32Field(value: self.receiveWindowBytes, fieldNumber: 5)
     }
+    if self.maximumFrameBytes != 0 {
+      try visitor.visitSingularUInt32Field(value: self.maximumFrameBytes, fieldNumber: 6)
+    }
+    if self.maximumStreams != 0 {
+      try visitor.visitSingularUInt32Field(value: self.maximumStreams, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -136,41 +157,8 @@ nonisolated extension WireHello: SwiftProtobuf.Message, SwiftProtobuf._MessageIm
     if lhs.cluster != rhs.cluster {return false}
     if lhs.software != rhs.software {return false}
     if lhs.receiveWindowBytes != rhs.receiveWindowBytes {return false}
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
-nonisolated extension WireRequestHeader: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".RequestHeader"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}method\0\u{3}timeout_milliseconds\0")
-
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularEnumField(value: &self.method) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.timeoutMilliseconds) }()
-      default: break
-      }
-    }
-  }
-
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if self.method != .unspecified {
-      try visitor.visitSingularEnumField(value: self.method, fieldNumber: 1)
-    }
-    if self.timeoutMilliseconds != 0 {
-      try visitor.visitSingularUInt64Field(value: self.timeoutMilliseconds, fieldNumber: 2)
-    }
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  package static func ==(lhs: WireRequestHeader, rhs: WireRequestHeader) -> Bool {
-    if lhs.method != rhs.method {return false}
-    if lhs.timeoutMilliseconds != rhs.timeoutMilliseconds {return false}
+    if lhs.maximumFrameBytes != rhs.maximumFrameBytes {return false}
+    if lhs.maximumStreams != rhs.maximumStreams {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -204,6 +192,40 @@ nonisolated extension WireTrailer: SwiftProtobuf.Message, SwiftProtobuf._Message
   }
 
   package static func ==(lhs: WireTrailer, rhs: WireTrailer) -> Bool {
+    if lhs._failure != rhs._failure {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireGoodbye: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Goodbye"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}failure\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._failure) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._failure {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireGoodbye, rhs: WireGoodbye) -> Bool {
     if lhs._failure != rhs._failure {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
