@@ -20,7 +20,7 @@ struct LogBatch {
     }
 }
 
-/// The container's log: files `0000000001.log`, `0000000002.log`, ... of a bounded size, of which the newest are kept.
+/// The container's log, in files of a bounded size of which the newest are kept: `0000000001.log`, `0000000002.log` and so on.
 ///
 /// A new file gets a new name and no file is ever renamed, so a reader that follows cannot lose its place. A line that cannot be
 /// written (full disk) is dropped and counted, and the count stands in the log once writing works again: the container matters more

@@ -5,15 +5,15 @@ internal import Glibc
 struct Shim {
     /// The descriptor on which the agent waits for word; it may be gone at any time.
     private static let reportDescriptor: Int32 = 3
-    /// How long output is still read after the container has ended, in milliseconds. All its processes are gone by then, so the
+    /// How long output is still read after the container has ended, in milliseconds.
+    ///
+    /// All its processes are gone by then, so the
     /// pipes normally end at once; a descriptor that was passed out of the container must not keep the shim.
     private static let drainLimit: Int64 = 1000
 
     private let specification: ShimSpecification
     private var log: LogWriter
     private var streams: [OutputStream] = []
-    /// Children that were reaped before it was known whether they matter.
-    private var ended: [pid_t: Int32] = [:]
 
     init(_ specification: ShimSpecification) {
         self.specification = specification
@@ -26,6 +26,7 @@ struct Shim {
 
     mutating func run() {
         detach()
+        announceShim()
         reserveExitRecord()
         let runtime = startRuntime()
         let status = wait(for: runtime)
@@ -103,19 +104,21 @@ struct Shim {
         return child
     }
 
+    /// Leaves word for an agent that starts while runc is still at work.
+    private func announceShim() {
+        let boot = readFile("/proc/sys/kernel/random/boot_id", limit: 64) ?? []
+        let name = String(decoding: boot.filter { $0 > 32 }, as: UTF8.self)
+        let record = "process \(getpid()) \(startTime(of: getpid()))\nboot \(name)\n"
+        replaceFile("shim", from: "shim.new", with: Array(record.utf8), durably: false)
+    }
+
     /// Tells the agent who the first process is: at once through the pipe, and in a file for an agent that starts later.
     ///
-    /// No fsync: a process number means nothing after a crash of the machine, and page cache survives one of the agent.
+    /// No fsync: a process number means nothing after a crash of the machine, and page cache survives one of the agent. The first
+    /// process may have ended already, but is not reaped yet, so its start time is there to read.
     private func announce(_ first: pid_t) {
         let start = startTime(of: first)
-        let boot = readFile("/proc/sys/kernel/random/boot_id", limit: 64) ?? []
-        let record = """
-            init \(first) \(start)
-            shim \(getpid()) \(startTime(of: getpid()))
-            boot \(String(decoding: boot.filter { $0 > 32 }, as: UTF8.self))
-            at \(wallClockNanoseconds())
-
-            """
+        let record = "process \(first) \(start)\nat \(wallClockNanoseconds())\n"
         replaceFile("init", from: "init.new", with: Array(record.utf8), durably: false)
         report("running \(first) \(start)")
     }
@@ -135,27 +138,9 @@ struct Shim {
     private mutating func wait(for child: pid_t) -> Int32? {
         let watch = godwit_pidfd_open(child)
         defer { if watch >= 0 { close(watch) } }
-        while true {
-            reap()
-            if let status = ended.removeValue(forKey: child) { return status }
-            guard watch >= 0 else { return nil }
-            if copyOutput(orUntil: watch, timeout: -1) {
-                reap()
-                // Gone, and not ours to reap: its parent took the status.
-                return ended.removeValue(forKey: child)
-            }
-        }
-    }
-
-    private mutating func reap() {
-        while true {
-            var status: Int32 = 0
-            let child = unsafe waitpid(-1, &status, WNOHANG)
-            if child <= 0 { return }
-            // Orphans that a container's helpers left must not add up over months.
-            if ended.count > 64 { ended.removeAll() }
-            ended[child] = status
-        }
+        while watch >= 0, !copyOutput(orUntil: watch, timeout: -1) {}
+        var status: Int32 = 0
+        return unsafe waitpid(child, &status, 0) == child ? status : nil
     }
 
     /// Waits for output or for `watch`; true when `watch` is ready.
