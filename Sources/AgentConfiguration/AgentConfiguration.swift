@@ -1,0 +1,180 @@
+package import ClusterModel
+
+/// How one agent is set up: a struct for each concern.
+///
+/// Values come from the file, then the environment (`GODWIT_<SECTION>_<KEY>`), then flags (`--set section.key=value`). What a key
+/// means, its unit, default and range stand once, in `ConfigurationField.all`, from which the shipped files are made.
+package struct AgentConfiguration: Sendable, Equatable {
+    package var identity = IdentityConfiguration()
+    package var listen = ListenConfiguration()
+    package var folders = FolderConfiguration()
+    package var cgroup = CgroupConfiguration()
+    package var programs = ProgramConfiguration()
+    package var metrics = MetricsConfiguration()
+    package var sampling = SamplingConfiguration()
+    package var qos = QoSConfiguration()
+    package var checkpoints = CheckpointConfiguration()
+    package var images = ImageConfiguration()
+    package var containerLogs = ContainerLogConfiguration()
+    package var log = LogConfiguration()
+    package var shutdown = ShutdownConfiguration()
+    package var limits = LimitConfiguration()
+
+    /// The defaults of a role.
+    package init(role: NodeRole) {
+        // A gateway forwards; it runs containers only when told to.
+        if role == .gateway { limits.schedulesJobs = false }
+    }
+}
+
+/// Who the agent is.
+package struct IdentityConfiguration: Sendable, Equatable {
+    /// PEM file with the private key, the node's certificate and its issuers, as `godwit ca issue node` writes it.
+    package var bundle = "/etc/godwit/node.pem"
+    /// PEM file with the certificate authorities that peers and users may come from.
+    package var trust = "/etc/godwit/ca.pem"
+}
+
+/// Where the control plane listens.
+package struct ListenConfiguration: Sendable, Equatable {
+    /// An IP address of this node; `::` takes every one, of IPv4 as well.
+    package var address = "::"
+    /// TCP port; 0 takes a free one and prints it.
+    package var port = 7420
+}
+
+/// Where the agent keeps things.
+package struct FolderConfiguration: Sendable, Equatable {
+    /// Durable: jobs, decisions, checkpoints, images.
+    package var state = "/var/lib/godwit"
+    /// Gone at a reboot: sockets, container bundles.
+    package var runtime = "/run/godwit"
+    /// Output of containers.
+    package var logs = "/var/log/godwit"
+}
+
+/// Where containers stand in the cgroup tree.
+package struct CgroupConfiguration: Sendable, Equatable {
+    /// Path below each controller's root.
+    package var parent = "/godwit"
+}
+
+/// Programs that the agent runs; a name without `/` is looked for in PATH.
+package struct ProgramConfiguration: Sendable, Equatable {
+    /// The OCI runtime.
+    package var runc = "runc"
+    /// Checkpoint and restore in user space, 4.2 or newer.
+    package var criu = "criu"
+    /// The supervisor of one container; empty means beside `godwitd` itself.
+    package var shim = ""
+    /// Unpacks OCI images.
+    package var umoci = "umoci"
+    /// Fetches images from registries.
+    package var skopeo = "skopeo"
+}
+
+/// Prometheus metrics.
+package struct MetricsConfiguration: Sendable, Equatable {
+    /// Whether they are served.
+    package var isEnabled = true
+    /// An IP address of this node.
+    package var address = "127.0.0.1"
+    /// TCP port; 0 takes a free one and prints it.
+    package var port = 7421
+}
+
+/// How often cgroups and devices are read.
+package struct SamplingConfiguration: Sendable, Equatable {
+    /// Between two readings of each container.
+    package var period: Duration = .seconds(1)
+    /// Between two samples that are kept.
+    package var recordPeriod: Duration = .seconds(1)
+}
+
+/// How allocations are decided.
+package struct QoSConfiguration: Sendable, Equatable {
+    /// Between two decisions about all jobs; events in between decide at once.
+    package var controlPeriod: Duration = .seconds(1)
+    /// vCPUs that jobs may be given; 0 means every one of the node, less `reserve`.
+    package var capacity: VCPUCount = .zero
+    /// vCPUs kept for the system and the agent.
+    package var reserve: VCPUCount = .zero
+    /// A deadline is planned to be met this fraction of its time early.
+    package var safetyMargin = 0.05
+    /// What a job without an objective is left at least.
+    package var bestEffortMinimum: VCPUCount = 0.05
+    /// Between two evaluations of the `paper` policy.
+    package var paperPeriod: Duration = .seconds(120)
+}
+
+/// Checkpoints of this node.
+package struct CheckpointConfiguration: Sendable, Equatable {
+    /// A tmpfs folder that images are dumped into first.
+    package var tmpfs = "/dev/shm/godwit"
+    /// Bytes of compressed images that may be kept on disk.
+    package var spaceLimit: ByteCount = .gibibytes(64)
+    /// Free bytes that a checkpoint leaves on the disk.
+    package var minimumFree: ByteCount = .gibibytes(1)
+    /// Threads that compress; 0 means one per vCPU.
+    package var compressionThreads = 0
+    /// Checkpoints that may be taken at once.
+    package var concurrency = 2
+}
+
+/// Container images of this node.
+package struct ImageConfiguration: Sendable, Equatable {
+    /// Bytes of unpacked images that may be kept; the longest unused go first.
+    package var cacheLimit: ByteCount = .gibibytes(20)
+    /// Longest that fetching and unpacking one image may take.
+    package var pullTimeout: Duration = .seconds(900)
+}
+
+/// Standard output and error of containers.
+package struct ContainerLogConfiguration: Sendable, Equatable {
+    /// A file is rotated when it reaches this size.
+    package var fileSize: ByteCount = .mebibytes(16)
+    /// Files kept for each container, the present one included.
+    package var fileCount = 4
+}
+
+/// The agent's own log.
+package struct LogConfiguration: Sendable, Equatable {
+    /// What is written.
+    package enum Level: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error, critical }
+    /// How it is written.
+    package enum Format: String, Sendable, CaseIterable { case text, json }
+
+    package var level: Level = .info
+    package var format: Format = .text
+}
+
+/// How the agent ends.
+package struct ShutdownConfiguration: Sendable, Equatable {
+    /// What becomes of containers.
+    package enum Containers: String, Sendable, CaseIterable {
+        /// They run on; the next start of the agent takes them over.
+        case keep
+        /// They are checkpointed and stopped, and restored at the next start.
+        case checkpoint
+    }
+
+    package var containers: Containers = .keep
+    /// Longest that requests in flight may take to end.
+    package var grace: Duration = .seconds(10)
+}
+
+/// Bounds of what the agent takes on.
+package struct LimitConfiguration: Sendable, Equatable {
+    /// Whether containers are started on this node.
+    package var schedulesJobs = true
+    /// Jobs that have not ended.
+    package var jobs = 1000
+    /// Ended jobs that are remembered.
+    package var endedJobs = 1000
+    /// How long an ended job is remembered.
+    package var endedRetention: Duration = .seconds(7 * 86400)
+    /// Open connections of the control plane.
+    package var connections = 1024
+    /// Log entries after which a snapshot of the state is written.
+    package var snapshotEntries = 4096
+}
