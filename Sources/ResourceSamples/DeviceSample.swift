@@ -1,0 +1,61 @@
+package import ClusterModel
+
+/// One GPU and what it is doing.
+package struct DeviceSample: Sendable, Equatable, Codable {
+    /// Who makes and drives it.
+    package enum Vendor: String, Sendable, Codable { case nvidia, amd }
+
+    /// One process that holds memory on the device.
+    package struct Process: Sendable, Equatable, Codable {
+        /// As the machine itself numbers it, not a container.
+        package var id: Int32
+        /// nil when the driver does not tell.
+        package var memory: ByteCount?
+
+        /// Puts it together.
+        package init(id: Int32, memory: ByteCount?) { (self.id, self.memory) = (id, memory) }
+    }
+
+    package var vendor: Vendor
+    /// The driver's number, from 0.
+    package var index: Int
+    /// Stays the same over reboots: `GPU-...` for NVIDIA, the `unique_id` or the PCI address for AMD.
+    package var uuid: String
+    package var name: String
+    /// The number in `/dev/nvidiaN` or `/dev/dri/cardN`.
+    package var minor: Int?
+    /// Part of the last moment in which it computed, 0...1; nil when the driver does not tell (as on MIG).
+    package var utilization: Double?
+    package var memoryTotal: ByteCount
+    package var memoryUsed: ByteCount
+    package var temperatureCelsius: Double?
+    package var powerWatts: Double?
+    package var processes: [Process]
+
+    /// Puts a sample together.
+    package init(
+        vendor: Vendor,
+        index: Int,
+        uuid: String,
+        name: String,
+        minor: Int? = nil,
+        utilization: Double? = nil,
+        memoryTotal: ByteCount = .zero,
+        memoryUsed: ByteCount = .zero,
+        temperatureCelsius: Double? = nil,
+        powerWatts: Double? = nil,
+        processes: [Process] = []
+    ) {
+        self.vendor = vendor
+        self.index = index
+        self.uuid = uuid
+        self.name = name
+        self.minor = minor
+        self.utilization = utilization
+        self.memoryTotal = memoryTotal
+        self.memoryUsed = memoryUsed
+        self.temperatureCelsius = temperatureCelsius
+        self.powerWatts = powerWatts
+        self.processes = processes
+    }
+}
