@@ -12,7 +12,7 @@ package struct AgentConfiguration: Sendable, Equatable {
     package var programs = ProgramConfiguration()
     package var metrics = MetricsConfiguration()
     package var sampling = SamplingConfiguration()
-    package var qos = QoSConfiguration()
+    package var qos = AllocationConfiguration()
     package var checkpoints = CheckpointConfiguration()
     package var images = ImageConfiguration()
     package var containerLogs = ContainerLogConfiguration()
@@ -29,10 +29,8 @@ package struct AgentConfiguration: Sendable, Equatable {
 
 /// Who the agent is.
 package struct IdentityConfiguration: Sendable, Equatable {
-    /// PEM file with the private key, the node's certificate and its issuers, as `godwit ca issue node` writes it.
+    /// PEM file with the private key, the certificate and the trusted authorities, as `godwit ca issue` writes it.
     package var bundle = "/etc/godwit/node.pem"
-    /// PEM file with the certificate authorities that peers and users may come from.
-    package var trust = "/etc/godwit/ca.pem"
 }
 
 /// Where the control plane listens.
@@ -91,20 +89,22 @@ package struct SamplingConfiguration: Sendable, Equatable {
     package var recordPeriod: Duration = .seconds(1)
 }
 
-/// How allocations are decided.
-package struct QoSConfiguration: Sendable, Equatable {
+/// How CPU is given to jobs: what an administrator may want to change of the policies' numbers.
+package struct AllocationConfiguration: Sendable, Equatable {
     /// Between two decisions about all jobs; events in between decide at once.
     package var controlPeriod: Duration = .seconds(1)
     /// vCPUs that jobs may be given; 0 means every one of the node, less `reserve`.
     package var capacity: VCPUCount = .zero
     /// vCPUs kept for the system and the agent.
     package var reserve: VCPUCount = .zero
-    /// A deadline is planned to be met this fraction of its time early.
-    package var safetyMargin = 0.05
-    /// What a job without an objective is left at least.
-    package var bestEffortMinimum: VCPUCount = 0.05
-    /// Between two evaluations of the `paper` policy.
-    package var paperPeriod: Duration = .seconds(120)
+    /// How wrong declared work may be: 0.5 means that 100 CPU seconds may turn out to be anything from 50 to 150.
+    package var workUncertainty = 0.5
+    /// Deadlines are aimed at this much early.
+    package var deadlineGuard: Duration = .seconds(2)
+    /// What every running job is guaranteed, so that it can answer, flush and end.
+    package var minimumAllocation: VCPUCount = 0.01
+    /// Between two evaluations of a job with the `paper` policy.
+    package var paperInterval: Duration = .seconds(120)
 }
 
 /// Checkpoints of this node.
