@@ -235,13 +235,7 @@ extension ConfigurationField {
             .identity,
             "bundle",
             \.identity.bundle,
-            "Private key, certificate and issuers of this node in one PEM file, from `godwit ca issue node`; only root may read it."
-        ),
-        .path(
-            .identity,
-            "trust",
-            \.identity.trust,
-            "Certificate authorities that peers and users may come from, in PEM."
+            "Private key, certificate and trusted authorities in one PEM file, from `godwit ca issue`; only root may read it."
         ),
         .address(
             .listen,
@@ -343,25 +337,32 @@ extension ConfigurationField {
         .vcpus(.qos, "reserve", \.qos.reserve, 0...4096, "vCPUs kept for the system and the agent."),
         .number(
             .qos,
-            "safetyMargin",
-            \.qos.safetyMargin,
-            0...0.5,
-            "fraction of the time left",
-            "How early a deadline is planned to be met; more keeps more deadlines and admits fewer jobs."
-        ),
-        .vcpus(
-            .qos,
-            "bestEffortMinimum",
-            \.qos.bestEffortMinimum,
-            0.01...64,
-            "What a job without an objective is left at least."
+            "workUncertainty",
+            \.qos.workUncertainty,
+            0...0.95,
+            "fraction of the declared work",
+            "How wrong declared work may be; more keeps more deadlines and promises fewer."
         ),
         .duration(
             .qos,
-            "paperPeriod",
-            \.qos.paperPeriod,
+            "deadlineGuard",
+            \.qos.deadlineGuard,
+            .zero ... .seconds(3600),
+            "How much earlier than its deadline a job is planned to end."
+        ),
+        .vcpus(
+            .qos,
+            "minimumAllocation",
+            \.qos.minimumAllocation,
+            0.01...64,
+            "What every running job is guaranteed, so that it can answer, flush and end."
+        ),
+        .duration(
+            .qos,
+            "paperInterval",
+            \.qos.paperInterval,
             .seconds(1) ... .seconds(3600),
-            "Time between two evaluations of jobs with `policy: paper`."
+            "Time between two evaluations of a job with `policy: paper`."
         ),
     ]
 
