@@ -1,0 +1,171 @@
+package import ControlMessages
+package import NIO
+import TLS
+package import Transport
+
+/// The control plane of a cluster, as a program sees it: one method for each of `control.proto`.
+///
+/// Every method throws `RPCFailure`. Any agent answers for the whole cluster.
+package final class ControlClient: Sendable {
+    /// For methods that only look or note something down.
+    package static let defaultTimeout = Duration.seconds(30)
+    /// For methods that move a job's memory.
+    package static let checkpointTimeout = Duration.seconds(900)
+
+    /// The connection that carries the calls.
+    package let rpc: RPCClient
+    private let ownGroup: MultiThreadedEventLoopGroup?
+
+    private init(_ rpc: RPCClient, _ ownGroup: MultiThreadedEventLoopGroup?) {
+        (self.rpc, self.ownGroup) = (rpc, ownGroup)
+    }
+
+    /// Connects to the first agent that answers, in the order given.
+    ///
+    /// - Parameter group: the event loops to use; nil makes one loop that `close` ends.
+    /// - Throws: the only agent's failure, or one that names each agent's. A refusal (`forbidden`, `unimplemented`) ends the search, since
+    ///   the next agent of the cluster would say the same.
+    package static func connect(
+        _ credentials: Credentials,
+        software: String,
+        connectTimeout: Duration = .seconds(5),
+        group: (any EventLoopGroup)? = nil
+    ) async throws -> ControlClient {
+        let ownGroup = group == nil ? MultiThreadedEventLoopGroup(numberOfThreads: 1) : nil
+        guard let loops = group ?? ownGroup else { preconditionFailure("there is always a group") }
+        do {
+            let tls = try TLSContext(.client, credentials.identity)
+            let configuration = RPCClientConfiguration(
+                software: software,
+                connectTimeout: .nanoseconds(connectTimeout.nanosecondsClamped)
+            )
+            return ControlClient(try await firstAnswer(credentials.agents, tls, configuration, loops), ownGroup)
+        } catch {
+            try? await ownGroup?.shutdownGracefully()
+            throw error
+        }
+    }
+
+    private static func firstAnswer(
+        _ agents: [AgentAddress],
+        _ tls: TLSContext,
+        _ configuration: RPCClientConfiguration,
+        _ group: any EventLoopGroup
+    ) async throws -> RPCClient {
+        var failures: [RPCFailure] = []
+        for agent in agents {
+            do {
+                return try await RPCClient.connect(
+                    host: agent.host,
+                    port: agent.port,
+                    tls: tls,
+                    configuration: configuration,
+                    group: group
+                )
+            } catch let failure as RPCFailure where failure.code == .unavailable {
+                failures.append(failure)
+            }
+        }
+        if failures.count == 1 { throw failures[0] }
+        guard !failures.isEmpty else {
+            throw RPCFailure(.invalid, "no agent's address is known: name one with --agent or in $GODWIT_AGENT")
+        }
+        throw RPCFailure(
+            .unavailable,
+            "none of the \(failures.count) agents can be reached: " + failures.map(\.message).joined(separator: "; ")
+        )
+    }
+
+    /// Closes the connection and joins its event loop, so that the process may exit.
+    package func close() async {
+        await rpc.close()
+        try? await ownGroup?.shutdownGracefully()
+    }
+
+    // MARK: Cluster and nodes
+
+    /// How the cluster is, in a few numbers.
+    package func status() async throws -> WireStatusReply {
+        try await rpc.call(.status, WireStatusRequest(), timeout: Self.defaultTimeout)
+    }
+
+    /// All nodes.
+    package func nodeList() async throws -> WireNodeListReply {
+        try await rpc.call(.nodeList, WireNodeListRequest(), timeout: Self.defaultTimeout)
+    }
+
+    /// One node and the jobs that it runs.
+    package func nodeShow(_ request: WireNodeShowRequest) async throws -> WireNodeShowReply {
+        try await rpc.call(.nodeShow, request, timeout: Self.defaultTimeout)
+    }
+
+    // MARK: Jobs
+
+    /// Submits a job. With an idempotency key the call may be repeated after a broken connection.
+    package func jobSubmit(_ request: WireJobSubmitRequest) async throws -> WireJobSubmitReply {
+        try await rpc.call(.jobSubmit, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Says what would become of a job, without submitting it.
+    package func jobPlan(_ request: WireJobPlanRequest) async throws -> WireJobPlanReply {
+        try await rpc.call(.jobPlan, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Jobs, newest last.
+    package func jobList(_ request: WireJobListRequest) async throws -> WireJobListReply {
+        try await rpc.call(.jobList, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Everything about one job.
+    package func jobShow(_ request: WireJobShowRequest) async throws -> WireJobShowReply {
+        try await rpc.call(.jobShow, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Follows one job, or all, until the caller stops reading.
+    package func jobWatch(_ request: WireJobWatchRequest) -> RPCStream<WireJobWatchReply> {
+        rpc.stream(.jobWatch, request)
+    }
+
+    /// A job's story: its decisions and samples.
+    package func jobExplain(_ request: WireJobExplainRequest) async throws -> WireJobExplainReply {
+        try await rpc.call(.jobExplain, request, timeout: Self.defaultTimeout)
+    }
+
+    /// A job's output; ends with the job, or when all was sent that is kept.
+    package func jobLogs(_ request: WireJobLogsRequest) -> RPCStream<WireJobLogsReply> {
+        rpc.stream(.jobLogs, request)
+    }
+
+    /// Takes a checkpoint now.
+    package func jobCheckpoint(_ request: WireJobCheckpointRequest) async throws -> WireJobCheckpointReply {
+        try await rpc.call(.jobCheckpoint, request, timeout: Self.checkpointTimeout)
+    }
+
+    /// Restores a job from a checkpoint.
+    package func jobRestore(_ request: WireJobRestoreRequest) async throws -> WireJobRestoreReply {
+        try await rpc.call(.jobRestore, request, timeout: Self.checkpointTimeout)
+    }
+
+    /// Changes what a running job may use.
+    package func jobResize(_ request: WireJobResizeRequest) async throws -> WireJobResizeReply {
+        try await rpc.call(.jobResize, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Ends a job. Waits for its grace time and a little longer.
+    package func jobCancel(_ request: WireJobCancelRequest) async throws -> WireJobCancelReply {
+        let grace = request.graceSeconds > 0 && request.graceSeconds < 86_400 ? request.graceSeconds : 10
+        return try await rpc.call(.jobCancel, request, timeout: Self.defaultTimeout + .seconds(grace))
+    }
+
+    /// Sends bytes and gets them back; the cheapest way to know that an agent is well.
+    package func echo(_ request: WireEchoRequest) async throws -> WireEchoReply {
+        try await rpc.call(.echo, request, timeout: Self.defaultTimeout)
+    }
+}
+
+extension Duration {
+    fileprivate var nanosecondsClamped: Int64 {
+        let (seconds, attoseconds) = components
+        return seconds >= 86_400 ? 86_400_000_000_000 : max(0, seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
+    }
+}
