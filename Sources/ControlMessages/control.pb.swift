@@ -1320,8 +1320,15 @@ package nonisolated struct WireJobResizeRequest: Sendable {
   /// Clears the value of `job`. Subsequent reads from it will return its default value.
   package mutating func clearJob() {self._job = nil}
 
-  /// pins the allocation; 0 hands it back to the policy
-  package var vcpus: Double = 0
+  /// absent leaves it; 0 hands it back to the policy; else pins the allocation
+  package var vcpus: Double {
+    get {_vcpus ?? 0}
+    set {_vcpus = newValue}
+  }
+  /// Returns true if `vcpus` has been explicitly set.
+  package var hasVcpus: Bool {self._vcpus != nil}
+  /// Clears the value of `vcpus`. Subsequent reads from it will return its default value.
+  package mutating func clearVcpus() {self._vcpus = nil}
 
   /// hard ceiling; negative removes it; 0 leaves it
   package var cpuLimitVcpus: Double = 0
@@ -1334,6 +1341,7 @@ package nonisolated struct WireJobResizeRequest: Sendable {
   package init() {}
 
   fileprivate var _job: WireJobReference? = nil
+  fileprivate var _vcpus: Double? = nil
 }
 
 package nonisolated struct WireJobResizeReply: Sendable {
@@ -3445,7 +3453,7 @@ nonisolated extension WireJobResizeRequest: SwiftProtobuf.Message, SwiftProtobuf
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularMessageField(value: &self._job) }()
-      case 2: try { try decoder.decodeSingularDoubleField(value: &self.vcpus) }()
+      case 2: try { try decoder.decodeSingularDoubleField(value: &self._vcpus) }()
       case 3: try { try decoder.decodeSingularDoubleField(value: &self.cpuLimitVcpus) }()
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.memoryBytes) }()
       default: break
@@ -3461,9 +3469,9 @@ nonisolated extension WireJobResizeRequest: SwiftProtobuf.Message, SwiftProtobuf
     try { if let v = self._job {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
     } }()
-    if self.vcpus.bitPattern != 0 {
-      try visitor.visitSingularDoubleField(value: self.vcpus, fieldNumber: 2)
-    }
+    try { if let v = self._vcpus {
+      try visitor.visitSingularDoubleField(value: v, fieldNumber: 2)
+    } }()
     if self.cpuLimitVcpus.bitPattern != 0 {
       try visitor.visitSingularDoubleField(value: self.cpuLimitVcpus, fieldNumber: 3)
     }
@@ -3475,7 +3483,7 @@ nonisolated extension WireJobResizeRequest: SwiftProtobuf.Message, SwiftProtobuf
 
   package static func ==(lhs: WireJobResizeRequest, rhs: WireJobResizeRequest) -> Bool {
     if lhs._job != rhs._job {return false}
-    if lhs.vcpus != rhs.vcpus {return false}
+    if lhs._vcpus != rhs._vcpus {return false}
     if lhs.cpuLimitVcpus != rhs.cpuLimitVcpus {return false}
     if lhs.memoryBytes != rhs.memoryBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
