@@ -1,0 +1,123 @@
+internal import Glibc
+internal import LinuxSystem
+internal import Synchronization
+
+/// Threads for work that blocks or computes for long.
+///
+/// Swift's own threads are as many as cores and serve every task of the agent; a second of compression on each would hold up its resizes.
+enum WorkerThreads {
+    private final class Work: Sendable {
+        let niceness: Int
+        let body: @Sendable () -> Void
+        init(niceness: Int, body: @escaping @Sendable () -> Void) { (self.niceness, self.body) = (niceness, body) }
+    }
+
+    /// Runs `body` on a thread of its own and waits without holding a thread of Swift's.
+    ///
+    /// `body` learns of a cancellation of the calling task through the flag it is given.
+    @concurrent
+    static func run<Result: Sendable>(
+        _ body: @escaping @Sendable (CancellationFlag) throws -> Result
+    ) async throws -> Result {
+        let flag = CancellationFlag()
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                do throws(SystemError) {
+                    let thread = try start(niceness: 0) {
+                        continuation.resume(with: Swift.Result { try body(flag) })
+                    }
+                    pthread_detach(thread)
+                } catch {
+                    continuation.resume(throwing: error)
+                }
+            }
+        } onCancel: {
+            flag.set()
+        }
+    }
+
+    /// Runs `body` on `count` threads at once and returns when all have returned; where threads are short, on fewer.
+    static func parallel(count: Int, niceness: Int, _ body: @escaping @Sendable () -> Void) {
+        guard count > 1 else {
+            body()
+            return
+        }
+        let threads = (0..<count).compactMap { _ in try? start(niceness: niceness, body) }
+        if threads.isEmpty { body() }
+        for thread in threads { pthread_join(thread, nil) }
+    }
+
+    private static func start(niceness: Int, _ body: @escaping @Sendable () -> Void) throws(SystemError) -> pthread_t {
+        let work = unsafe Unmanaged.passRetained(Work(niceness: niceness, body: body))
+        var thread = pthread_t()
+        let code = unsafe pthread_create(
+            &thread,
+            nil,
+            { argument in
+                guard let argument = unsafe argument else { return nil }
+                let work = unsafe Unmanaged<Work>.fromOpaque(argument).takeRetainedValue()
+                // Linux keeps a nice value per thread; a machine that forbids it only loses the courtesy.
+                if work.niceness > 0 { _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Int32(work.niceness)) }
+                work.body()
+                return nil
+            },
+            work.toOpaque()
+        )
+        guard code == 0 else {
+            unsafe work.release()
+            throw SystemError("start a thread", "", code: code)
+        }
+        return thread
+    }
+}
+
+/// Set once, when the caller does not want the result any more.
+final class CancellationFlag: Sendable {
+    private let value = Atomic(false)
+    func set() { value.store(true, ordering: .relaxed) }
+    var isSet: Bool { value.load(ordering: .relaxed) }
+
+    func check() throws {
+        if isSet { throw ImageStoreError(.cancelled, "The operation was called off.") }
+    }
+}
+
+/// Work that several threads take from, and the first error that one of them met.
+final class SharedWork<Item: Sendable>: Sendable {
+    private let items: [Item]
+    private let next = Atomic(0)
+    private let failure = Mutex<(any Error)?>(nil)
+    private let cancellation: CancellationFlag
+
+    init(_ items: [Item], cancellation: CancellationFlag) {
+        self.items = items
+        self.cancellation = cancellation
+    }
+
+    /// Runs `body` for each item on up to `threads` threads; throws the first error, after which no further item is begun.
+    ///
+    /// `make` gives each thread what it needs for itself.
+    func forEach<Tool>(
+        threads: Int,
+        niceness: Int,
+        make: @escaping @Sendable () throws -> Tool,
+        _ body: @escaping @Sendable (Tool, Item) throws -> Void
+    ) throws {
+        WorkerThreads.parallel(count: min(threads, items.count), niceness: niceness) {
+            do {
+                let tool = try make()
+                while let item = self.take() { try body(tool, item) }
+            } catch {
+                self.failure.withLock { $0 = $0 ?? error }
+            }
+        }
+        if let error = failure.withLock({ $0 }) { throw error }
+        try cancellation.check()
+    }
+
+    private func take() -> Item? {
+        guard !cancellation.isSet, failure.withLock({ $0 == nil }) else { return nil }
+        let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+        return index < items.count ? items[index] : nil
+    }
+}
