@@ -1,0 +1,25 @@
+import ControlMessages
+
+/// The agent's side of a command: one method for each method of proto/control.proto.
+///
+/// Refusals and failures of the connection are thrown as `CommandFailure`.
+protocol AgentConnection: Sendable {
+    func status(_ request: WireStatusRequest) async throws -> WireStatusReply
+    func nodeList(_ request: WireNodeListRequest) async throws -> WireNodeListReply
+    func nodeShow(_ request: WireNodeShowRequest) async throws -> WireNodeShowReply
+    func jobSubmit(_ request: WireJobSubmitRequest) async throws -> WireJobSubmitReply
+    func jobPlan(_ request: WireJobPlanRequest) async throws -> WireJobPlanReply
+    func jobList(_ request: WireJobListRequest) async throws -> WireJobListReply
+    func jobShow(_ request: WireJobShowRequest) async throws -> WireJobShowReply
+    func jobExplain(_ request: WireJobExplainRequest) async throws -> WireJobExplainReply
+    func jobCheckpoint(_ request: WireJobCheckpointRequest) async throws -> WireJobCheckpointReply
+    func jobRestore(_ request: WireJobRestoreRequest) async throws -> WireJobRestoreReply
+    func jobResize(_ request: WireJobResizeRequest) async throws -> WireJobResizeReply
+    func jobCancel(_ request: WireJobCancelRequest) async throws -> WireJobCancelReply
+    /// Hands over each message until there are no more or `receive` returns false.
+    func jobWatch(_ request: WireJobWatchRequest, receive: (WireJobWatchReply) throws -> Bool) async throws
+    /// Hands over each message until there are no more.
+    func jobLogs(_ request: WireJobLogsRequest, receive: (WireJobLogsReply) throws -> Void) async throws
+    /// Ends the connection and waits until its threads no longer use it.
+    func close() async
+}

@@ -1,0 +1,131 @@
+import ControlAPI
+import ControlMessages
+import SwiftProtobuf
+import TLS
+import Transport
+
+/// A connection to a real agent.
+struct ControlConnection: AgentConnection {
+    private let client: ControlClient
+    /// What the user said a call may take; nil means what each method needs.
+    private let timeout: Duration?
+
+    /// The longest time for the way to an agent: name, TCP, TLS, hello.
+    private static let connectLimit = Duration.seconds(10)
+
+    /// Connects to the first agent that answers.
+    static func open(_ request: ConnectionRequest) async throws -> any AgentConnection {
+        let credentials: Credentials
+        do {
+            credentials = try Credentials.load(identityPath: request.identity, agents: request.agents)
+        } catch let error as TLSError {
+            throw CommandFailure(.failure, error.message)
+        } catch let failure as RPCFailure {
+            throw CommandFailure(.usage, failure.message)
+        }
+        let limit = min(request.timeout ?? connectLimit, connectLimit)
+        let client = try await translating {
+            try await withLimit(limit, to: credentials.agents) {
+                try await ControlClient.connect(
+                    credentials,
+                    software: "godwit \(Godwit.version)",
+                    connectTimeout: min(limit, .seconds(5))
+                )
+            }
+        }
+        return ControlConnection(client: client, timeout: request.timeout)
+    }
+
+    /// Gives up after the limit, with a failure that says whom it waited for.
+    private static func withLimit(
+        _ limit: Duration,
+        to agents: [AgentAddress],
+        _ body: @escaping @Sendable () async throws -> ControlClient
+    ) async throws -> ControlClient {
+        try await withThrowingTaskGroup(of: ControlClient.self) { group in
+            group.addTask { try await body() }
+            group.addTask {
+                try await Task.sleep(for: limit)
+                let names = agents.map(\.description).joined(separator: ", ")
+                throw RPCFailure(
+                    .unavailable,
+                    "no answer from \(names) within \(limit): is it the right address and port?"
+                )
+            }
+            defer { group.cancelAll() }
+            guard let client = try await group.next() else { preconditionFailure("the group has two tasks") }
+            return client
+        }
+    }
+
+    /// Turns the failures of calls into the program's.
+    private static func translating<Result>(_ body: () async throws -> Result) async throws -> Result {
+        do { return try await body() } catch let failure as RPCFailure { throw CommandFailure(failure.wire) } catch let
+            error as TLSError
+        { throw CommandFailure(.forbidden, error.message) }
+    }
+
+    private func call<Reply: Message>(
+        _ method: WireMethod,
+        _ request: some Message,
+        usually limit: Duration = ControlClient.defaultTimeout
+    ) async throws -> Reply {
+        try await Self.translating { try await client.rpc.call(method, request, timeout: timeout ?? limit) }
+    }
+
+    func status(_ request: WireStatusRequest) async throws -> WireStatusReply { try await call(.status, request) }
+
+    func nodeList(_ request: WireNodeListRequest) async throws -> WireNodeListReply {
+        try await call(.nodeList, request)
+    }
+
+    func nodeShow(_ request: WireNodeShowRequest) async throws -> WireNodeShowReply {
+        try await call(.nodeShow, request)
+    }
+
+    func jobSubmit(_ request: WireJobSubmitRequest) async throws -> WireJobSubmitReply {
+        try await call(.jobSubmit, request)
+    }
+
+    func jobPlan(_ request: WireJobPlanRequest) async throws -> WireJobPlanReply { try await call(.jobPlan, request) }
+
+    func jobList(_ request: WireJobListRequest) async throws -> WireJobListReply { try await call(.jobList, request) }
+
+    func jobShow(_ request: WireJobShowRequest) async throws -> WireJobShowReply { try await call(.jobShow, request) }
+
+    func jobExplain(_ request: WireJobExplainRequest) async throws -> WireJobExplainReply {
+        try await call(.jobExplain, request)
+    }
+
+    func jobCheckpoint(_ request: WireJobCheckpointRequest) async throws -> WireJobCheckpointReply {
+        try await call(.jobCheckpoint, request, usually: ControlClient.checkpointTimeout)
+    }
+
+    func jobRestore(_ request: WireJobRestoreRequest) async throws -> WireJobRestoreReply {
+        try await call(.jobRestore, request, usually: ControlClient.checkpointTimeout)
+    }
+
+    func jobResize(_ request: WireJobResizeRequest) async throws -> WireJobResizeReply {
+        try await call(.jobResize, request)
+    }
+
+    func jobCancel(_ request: WireJobCancelRequest) async throws -> WireJobCancelReply {
+        // The answer comes when the job has ended, which may take all of its grace.
+        let grace = request.graceSeconds > 0 ? min(request.graceSeconds, 86_400) : 10
+        return try await call(.jobCancel, request, usually: ControlClient.defaultTimeout + .seconds(grace))
+    }
+
+    func jobWatch(_ request: WireJobWatchRequest, receive: (WireJobWatchReply) throws -> Bool) async throws {
+        try await Self.translating {
+            for try await reply in client.jobWatch(request) where try !receive(reply) { break }
+        }
+    }
+
+    func jobLogs(_ request: WireJobLogsRequest, receive: (WireJobLogsReply) throws -> Void) async throws {
+        try await Self.translating {
+            for try await reply in client.jobLogs(request) { try receive(reply) }
+        }
+    }
+
+    func close() async { await client.close() }
+}

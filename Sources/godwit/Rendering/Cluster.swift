@@ -1,0 +1,134 @@
+import ClusterModel
+import ControlMessages
+
+extension Presentation {
+    /// The cluster in a few lines.
+    func status(_ reply: WireStatusReply) -> [String] {
+        var fields = FieldList()
+        fields.add("cluster", reply.cluster, .strong)
+        fields.add("leader", reply.leader.isEmpty ? "none" : "\(reply.leader) (term \(reply.term))")
+        fields.add("agent", "\(reply.agentVersion), up \(length(reply.uptimeSeconds))")
+        fields.add("nodes", String(reply.nodeCount))
+        let share = reply.capacityVcpus > 0 ? reply.allocatedVcpus / reply.capacityVcpus : 0
+        fields.add(
+            "CPU",
+            "\(bar(share, width: 16)) \(vcpus(reply.allocatedVcpus)) of \(vcpus(reply.capacityVcpus)) vCPUs allocated "
+                + "(\(percent(share)))"
+        )
+        var jobs = ["\(reply.jobsRunning) running", "\(reply.jobsQueued) queued"]
+        if reply.jobsSuspended > 0 { jobs.append("\(reply.jobsSuspended) suspended") }
+        if reply.jobsEnded > 0 { jobs.append("\(reply.jobsEnded) ended") }
+        fields.add("jobs", jobs.joined(separator: ", "))
+        if reply.jobsAtRisk > 0 {
+            fields.add("at risk", "\(count(reply.jobsAtRisk, "job")) may miss the deadline", .bad)
+        }
+        for (index, problem) in reply.problems.enumerated() {
+            fields.add(index == 0 ? "problems" : "", problem, .warning)
+        }
+        if reply.problems.isEmpty { fields.add("problems", "none", .good) }
+        return fields.lines(self)
+    }
+
+    /// Nodes as a table.
+    func nodeTable(_ nodes: [WireNode]) -> [String] {
+        var table = Table(columns: [
+            .init(title: "NAME", minimumWidth: 10),
+            .init(title: "SITE", minimumWidth: 6, dropOrder: 2),
+            .init(title: "ROLE"),
+            .init(title: "STATE"),
+            .init(title: "JOBS", isRight: true),
+            .init(title: "VCPUS", isRight: true),
+            .init(title: "ALLOCATED", isRight: true),
+            .init(title: "USED", isRight: true),
+            .init(title: "MEMORY", isRight: true, dropOrder: 1),
+            .init(title: "GPUS", isRight: true, dropOrder: 4, isOptional: true),
+            .init(title: "UPTIME", isRight: true, dropOrder: 3),
+            .init(title: "VERSION", dropOrder: 5),
+        ])
+        table.rows = nodes.map { node in
+            [
+                .init(node.name, .strong), .init(node.site), .init(node.role), .init(node.state, nodeTone(node)),
+                .init(String(node.runningJobs)), .init(vcpus(node.capacityVcpus)), .init(vcpus(node.allocatedVcpus)),
+                .init(vcpus(node.usedVcpus)),
+                .init("\(bytes(node.memoryUsedBytes)) of \(bytes(node.memoryBytes))"),
+                .init(node.gpus.isEmpty ? "" : String(node.gpus.count)), .init(length(node.uptimeSeconds)),
+                .init(node.version),
+            ]
+        }
+        return table.lines(self)
+    }
+
+    private func nodeTone(_ node: WireNode) -> Tone { node.state == "alive" ? .good : .warning }
+
+    /// One node: what it has, what it can do, what runs there.
+    func nodeDetail(_ reply: WireNodeShowReply) -> [String] {
+        let node = reply.node
+        var lines = [
+            [paint(printable(node.name), .strong), paint(printable(node.state), nodeTone(node))].joined(separator: dot)
+        ]
+        var fields = FieldList()
+        fields.add("site", node.site)
+        fields.add("role", node.role)
+        fields.add("agent", "\(node.version), up \(length(node.uptimeSeconds))")
+        fields.add("kernel", node.kernel)
+        let share = node.capacityVcpus > 0 ? node.allocatedVcpus / node.capacityVcpus : 0
+        fields.add(
+            "CPU",
+            "\(bar(share, width: 16)) \(vcpus(node.allocatedVcpus)) of \(vcpus(node.capacityVcpus)) vCPUs allocated, "
+                + "\(vcpus(node.usedVcpus)) used"
+        )
+        let memoryShare = node.memoryBytes > 0 ? Double(node.memoryUsedBytes) / Double(node.memoryBytes) : 0
+        fields.add(
+            "memory",
+            "\(bar(memoryShare, width: 16)) \(bytes(node.memoryUsedBytes)) of \(bytes(node.memoryBytes)) used"
+        )
+        lines += fields.lines(self)
+        if !node.gpus.isEmpty { lines += ["", paint("GPUs", .strong)] + deviceTable(node.gpus) }
+        if !node.capabilities.isEmpty {
+            lines += ["", paint("capabilities", .strong)] + capabilityLines(node.capabilities)
+        }
+        if !reply.jobs.isEmpty { lines += ["", paint("jobs", .strong)] + jobTable(reply.jobs) }
+        return lines
+    }
+
+    private func deviceTable(_ devices: [WireDevice]) -> [String] {
+        var table = Table(columns: [
+            .init(title: "INDEX", isRight: true),
+            .init(title: "NAME", minimumWidth: 10),
+            .init(title: "UTILIZATION", isRight: true),
+            .init(title: "MEMORY USED", isRight: true),
+            .init(title: "TEMPERATURE", isRight: true, dropOrder: 2),
+            .init(title: "POWER", isRight: true, dropOrder: 1),
+            .init(title: "UUID", dropOrder: 3),
+        ])
+        table.rows = devices.map { device in
+            [
+                .init(String(device.index)), .init(device.name),
+                .init(device.utilization >= 0 ? percent(device.utilization) : unknown),
+                .init("\(bytes(device.memoryUsedBytes)) of \(bytes(device.memoryBytes))"),
+                .init(device.temperatureCelsius > 0 ? "\(device.temperatureCelsius.text(decimals: 0)) °C" : unknown),
+                .init(device.powerWatts > 0 ? "\(device.powerWatts.text(decimals: 0)) W" : unknown), .init(device.uuid),
+            ]
+        }
+        return table.lines(self)
+    }
+
+    private func capabilityLines(_ capabilities: [WireCapability]) -> [String] {
+        let nameWidth = capabilities.reduce(0) { max($0, columns(of: $1.name)) }
+        return capabilities.flatMap { capability in
+            let mark =
+                capability.isPresent
+                ? paint(usesUnicode ? "✓" : "yes", .good) : paint(usesUnicode ? "✗" : "no ", .bad)
+            let padding = String(repeating: " ", count: nameWidth - columns(of: capability.name) + 2)
+            let indent = String(repeating: " ", count: nameWidth + 5 + (usesUnicode ? 1 : 3))
+            let room = width.map { max(20, $0 - indent.count) }
+            let parts =
+                capability.isPresent
+                ? [capability.detail]
+                : [capability.detail, capability.cost, capability.remedy.isEmpty ? "" : "Remedy: \(capability.remedy)"]
+            let text = parts.filter { !$0.isEmpty }.flatMap { wrapped(printable($0), to: room) }
+            let first = "  \(mark) \(printable(capability.name))" + (text.isEmpty ? "" : padding + text[0])
+            return [first] + text.dropFirst().map { indent + $0 }
+        }
+    }
+}
