@@ -70,7 +70,7 @@ let package = Package(
             name: "ImageStore",
             dependencies: ["CLZ4", "COpenSSL", "Checkpointing", "ClusterModel", "LinuxSystem"]
         ),
-        .target(name: "GPU", dependencies: ["CNVML", "ResourceSamples", "ClusterModel"]),
+        .target(name: "GPU", dependencies: ["CNVML", "LinuxSystem", "ResourceSamples", "ClusterModel"]),
 
         // MARK: Agent
         .target(
@@ -138,7 +138,11 @@ let package = Package(
         .testTarget(name: "StorageTests", dependencies: ["Storage", "ClusterModel", grdb]),
         .testTarget(name: "ContainersTests", dependencies: ["Containers", "LinuxSystem", "ClusterModel"]),
         .testTarget(name: "ImageStoreTests", dependencies: ["ImageStore", "Checkpointing", "ClusterModel"]),
-        .testTarget(name: "GPUTests", dependencies: ["GPU", "ResourceSamples", "ClusterModel"], exclude: ["Stub"]),
+        .testTarget(
+            name: "GPUTests",
+            dependencies: ["GPU", "LinuxSystem", "ResourceSamples", "ClusterModel"],
+            exclude: ["Stub"]
+        ),
         .testTarget(
             name: "AgentTests",
             dependencies: [

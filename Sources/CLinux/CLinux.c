@@ -1,2 +1,191 @@
-// The functions are inline in the header; this file makes the compiler check it on its own.
+#define _GNU_SOURCE
+
 #include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+// Numbers that C libraries older than the kernel lack; the same on every architecture since Linux 5.1.
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+const char *godwit_error_text(int code, char *buffer, size_t size) {
+    // The GNU form returns a pointer that need not be the buffer.
+    return strerror_r(code, buffer, size);
+}
+
+const char *godwit_error_name(int code) { return strerrorname_np(code); }
+
+int godwit_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0u); }
+
+int godwit_pidfd_send_signal(int descriptor, int signal) {
+    return (int)syscall(SYS_pidfd_send_signal, descriptor, signal, (void *)0, 0u);
+}
+
+int godwit_wait_pidfd(int descriptor, struct godwit_wait_result *result) {
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    int failed = waitid((idtype_t)P_PIDFD, (id_t)descriptor, &info, WEXITED | WNOHANG);
+    result->pid = info.si_pid;
+    result->code = info.si_code;
+    result->status = info.si_status;
+    return failed;
+}
+
+int godwit_wait_child(pid_t pid, int peek, int block, struct godwit_wait_result *result) {
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    int options = WEXITED | (block ? 0 : WNOHANG) | (peek ? WNOWAIT : 0);
+    int failed = pid > 0 ? waitid(P_PID, (id_t)pid, &info, options) : waitid(P_ALL, 0, &info, options);
+    result->pid = info.si_pid;
+    result->code = info.si_code;
+    result->status = info.si_status;
+    return failed;
+}
+
+int godwit_set_subreaper(int on) { return prctl(PR_SET_CHILD_SUBREAPER, (unsigned long)on, 0, 0, 0); }
+
+int godwit_get_subreaper(int *on) { return prctl(PR_GET_CHILD_SUBREAPER, on, 0, 0, 0); }
+
+int godwit_set_thread_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+char **godwit_environment(void) { return environ; }
+
+short godwit_spawn_setsid(void) { return POSIX_SPAWN_SETSID; }
+
+int godwit_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
+    return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}
+
+int godwit_spawn_change_folder(
+    posix_spawn_file_actions_t *actions, const char *path
+) {
+    return posix_spawn_file_actions_addchdir_np(actions, path);
+}
+
+int godwit_usable_cpu_count(void) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : -1;
+}
+
+int godwit_duplicate(int descriptor, int minimum) { return fcntl(descriptor, F_DUPFD_CLOEXEC, minimum); }
+
+int godwit_set_blocking(int descriptor, int blocking) {
+    int flags = fcntl(descriptor, F_GETFL);
+    if (flags < 0) return -1;
+    return fcntl(descriptor, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+}
+
+int godwit_pipe(int *reading, int *writing) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+    *reading = ends[0];
+    *writing = ends[1];
+    return 0;
+}
+
+int godwit_set_pipe_size(int descriptor, int size) { return fcntl(descriptor, F_SETPIPE_SZ, size); }
+
+int godwit_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
+
+int godwit_sync_file_system(int descriptor) { return syncfs(descriptor); }
+
+int godwit_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+int godwit_epoll_add(int epoll, int descriptor, uint64_t token, int once) {
+    struct epoll_event event;
+    memset(&event, 0, sizeof event);
+    event.events = EPOLLIN | (once ? EPOLLONESHOT : 0u);
+    event.data.u64 = token;
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event);
+}
+
+int godwit_epoll_remove(int epoll, int descriptor) {
+    return epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, NULL);
+}
+
+int godwit_epoll_wait(int epoll, uint64_t *tokens, int count) {
+    struct epoll_event events[64];
+    int ready = epoll_wait(epoll, events, count < 64 ? count : 64, -1);
+    for (int index = 0; index < ready; index++) tokens[index] = events[index].data.u64;
+    return ready;
+}
+
+int godwit_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+
+int godwit_statfs(const char *path, struct godwit_file_system *result) {
+    struct statfs status;
+    if (statfs(path, &status) != 0) return -1;
+    result->type = (int64_t)status.f_type;
+    result->block_size = (uint64_t)status.f_frsize;
+    result->blocks = (uint64_t)status.f_blocks;
+    result->blocks_available = (uint64_t)status.f_bavail;
+    result->files = (uint64_t)status.f_files;
+    result->files_free = (uint64_t)status.f_ffree;
+    return 0;
+}
+
+int64_t godwit_list_attributes(const char *path, char *buffer, size_t size) {
+    return llistxattr(path, buffer, size);
+}
+
+int64_t godwit_get_attribute(
+    const char *path, const char *name, void *buffer, size_t size
+) {
+    return lgetxattr(path, name, buffer, size);
+}
+
+int godwit_set_attribute(
+    const char *path, const char *name, const void *value, size_t size
+) {
+    return lsetxattr(path, name, value, size, 0);
+}
+
+int godwit_remove_attribute(const char *path, const char *name) {
+    return lremovexattr(path, name);
+}
+
+int godwit_mount(
+    const char *source, const char *target, const char *type, unsigned long flags,
+    const char *options
+) {
+    return mount(source, target, type, flags, options);
+}
+
+int godwit_unmount(const char *target, int flags) { return umount2(target, flags); }
+
+int godwit_userfaultfd(void) { return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK); }
+
+const unsigned long GODWIT_MS_RDONLY = MS_RDONLY;
+const unsigned long GODWIT_MS_NOSUID = MS_NOSUID;
+const unsigned long GODWIT_MS_NODEV = MS_NODEV;
+const unsigned long GODWIT_MS_NOEXEC = MS_NOEXEC;
+const unsigned long GODWIT_MS_REMOUNT = MS_REMOUNT;
+const unsigned long GODWIT_MS_BIND = MS_BIND;
+const unsigned long GODWIT_MS_REC = MS_REC;
+const unsigned long GODWIT_MS_PRIVATE = MS_PRIVATE;
+const unsigned long GODWIT_MS_SLAVE = MS_SLAVE;
+const unsigned long GODWIT_MS_NOATIME = MS_NOATIME;
+const int GODWIT_MNT_DETACH = MNT_DETACH;
+const int GODWIT_UMOUNT_NOFOLLOW = UMOUNT_NOFOLLOW;

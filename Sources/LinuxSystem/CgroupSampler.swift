@@ -11,7 +11,9 @@ extension Cgroup {
 
 /// Reads the counters of one cgroup, as often as wanted: files stay open, each reading is a handful of pread(2) and no allocation.
 package final class CgroupSampler: Sendable {
-    /// An open file of the cgroup. A class, since a class cannot lend out the contents of an optional that has one owner.
+    /// An open file of the cgroup.
+    ///
+    /// A class, since a class cannot lend out the contents of an optional that has one owner.
     private final class Source: Sendable {
         private let descriptor: OwnedDescriptor
         private let path: String

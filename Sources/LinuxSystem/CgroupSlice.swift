@@ -13,7 +13,9 @@ package struct CgroupSlice: Sendable, Equatable {
     /// The same in every hierarchy, from its root, beginning with `/`.
     package let path: String
 
-    /// Names a slice; makes nothing yet. `path` begins with `/` and holds no `..`.
+    /// Names a slice; makes nothing yet.
+    ///
+    /// `path` begins with `/` and holds no `..`.
     package init(in hierarchy: CgroupHierarchy, path: String = "/godwit") throws(SystemError) {
         let parts = path.split(separator: "/", omittingEmptySubsequences: true)
         guard path.hasPrefix("/"), !parts.isEmpty, parts.allSatisfy({ $0 != "." && $0 != ".." }) else {

@@ -140,7 +140,7 @@ package enum ProcessRunner {
         let result = try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<ProgramResult, any Error>) in
                 do throws(SystemError) {
-                    try Thread.start(name: "godwit-run") {
+                    try SystemThread.start(name: "godwit-run") {
                         continuation.resume(
                             with: Result {
                                 try runBlocking(
@@ -355,7 +355,7 @@ package enum ProcessRunner {
         _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
     ) -> Result {
         var pointers = unsafe strings.map { unsafe strdup($0) } + [nil]
-        defer { for unsafepointer in unsafe pointers { unsafe free(pointer) } }
+        defer { for index in unsafe pointers.indices { unsafe free(pointers[index]) } }
         return unsafe pointers.withUnsafeMutableBufferPointer { buffer in
             guard let base = buffer.baseAddress else { preconditionFailure("an array with an element has storage") }
             return unsafe body(base)

@@ -11,7 +11,7 @@ package final class ProcessWatcher: Sendable {
     /// Starts the thread; it ends with the watcher.
     package init() throws(SystemError) {
         shared = try Shared()
-        try Thread.start(name: "godwit-watch") { [shared] in shared.run() }
+        try SystemThread.start(name: "godwit-watch") { [shared] in shared.run() }
     }
 
     deinit { shared.stop() }
@@ -129,37 +129,5 @@ package final class ProcessWatcher: Sendable {
             var one: UInt64 = 1
             _ = unsafe write(wake.rawValue, &one, 8)
         }
-    }
-}
-
-/// A thread of the operating system, for calls that block for long.
-enum Thread {
-    private final class Body {
-        let name: String
-        let run: @Sendable () -> Void
-        init(name: String, run: @escaping @Sendable () -> Void) { (self.name, self.run) = (name, run) }
-    }
-
-    /// Starts a detached thread.
-    static func start(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
-        let box = unsafe Unmanaged.passRetained(Body(name: name, run: body))
-        var thread = pthread_t()
-        let failure = unsafe pthread_create(
-            &thread,
-            nil,
-            { argument in
-                guard let argument = unsafe argument else { return nil }
-                let body = unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue()
-                ProcessControl.nameThread(body.name)
-                body.run()
-                return nil
-            },
-            box.toOpaque()
-        )
-        guard failure == 0 else {
-            unsafe box.release()
-            throw SystemError("start thread", name, code: failure)
-        }
-        pthread_detach(thread)
     }
 }

@@ -31,6 +31,8 @@ package struct DeviceSample: Sendable, Equatable, Codable {
     package var temperatureCelsius: Double?
     package var powerWatts: Double?
     package var processes: [Process]
+    /// A sentence with the remedy when the device cannot be used, such as one that fell off the bus; jobs must not get it.
+    package var problem: String?
 
     /// Puts a sample together.
     package init(
@@ -44,7 +46,8 @@ package struct DeviceSample: Sendable, Equatable, Codable {
         memoryUsed: ByteCount = .zero,
         temperatureCelsius: Double? = nil,
         powerWatts: Double? = nil,
-        processes: [Process] = []
+        processes: [Process] = [],
+        problem: String? = nil
     ) {
         self.vendor = vendor
         self.index = index
@@ -57,5 +60,6 @@ package struct DeviceSample: Sendable, Equatable, Codable {
         self.temperatureCelsius = temperatureCelsius
         self.powerWatts = powerWatts
         self.processes = processes
+        self.problem = problem
     }
 }
