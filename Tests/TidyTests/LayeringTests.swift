@@ -41,6 +41,7 @@ struct LayeringTests {
     /// The modules that a file imports, with the lines.
     static func imports(of text: String) -> [(line: Int, module: String)] {
         SwiftText(text).lines.enumerated().compactMap { number, line in
+            guard line.contains("import") else { return nil }
             let pattern =
                 /^\s*(?:@\w+(?:\([^)]*\))?\s+)*(?:(?:public|package|internal|fileprivate|private)\s+)?import\s+(?:(?:struct|class|enum|func|protocol|typealias|var|let)\s+)?(\w+)/
             return line.firstMatch(of: pattern).map { (number + 1, String($0.1)) }

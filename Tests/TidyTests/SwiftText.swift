@@ -8,30 +8,40 @@ struct SwiftText {
     var lines: [Substring] { code.split(separator: "\n", omittingEmptySubsequences: false) }
 
     init(_ source: String) {
-        var scanner = Scanner(source: Array(source.unicodeScalars))
+        var scanner = Scanner(source: Array(source.utf8))
         scanner.scanCode(untilClosingParenthesis: false)
-        var text = String.UnicodeScalarView()
-        text.append(contentsOf: scanner.output)
-        code = String(text)
+        code = String(decoding: scanner.output, as: UTF8.self)
     }
 
+    /// Works on bytes: every byte that matters here is ASCII, and no byte of a longer character is.
     private struct Scanner {
-        let source: [Unicode.Scalar]
+        let source: [UInt8]
         var position = 0
-        var output: [Unicode.Scalar] = []
+        var output: [UInt8] = []
 
-        init(source: [Unicode.Scalar]) {
+        init(source: [UInt8]) {
             self.source = source
             output.reserveCapacity(source.count)
         }
 
-        func starts(with text: String, at offset: Int = 0) -> Bool {
-            var index = position + offset
-            for scalar in text.unicodeScalars {
-                guard index < source.count, source[index] == scalar else { return false }
-                index += 1
-            }
-            return true
+        static let newline = UInt8(ascii: "\n")
+        static let slash = UInt8(ascii: "/")
+        static let star = UInt8(ascii: "*")
+        static let hash = UInt8(ascii: "#")
+        static let quote = UInt8(ascii: "\"")
+        static let backslash = UInt8(ascii: "\\")
+        static let opening = UInt8(ascii: "(")
+        static let closing = UInt8(ascii: ")")
+
+        func byte(_ offset: Int = 0) -> UInt8 {
+            position + offset < source.count ? source[position + offset] : 0
+        }
+
+        /// How often a byte stands here in a row, from an offset.
+        func run(of wanted: UInt8, at offset: Int = 0) -> Int {
+            var count = 0
+            while byte(offset + count) == wanted { count += 1 }
+            return count
         }
 
         mutating func keep() {
@@ -41,7 +51,7 @@ struct SwiftText {
 
         mutating func blank(_ count: Int = 1) {
             for _ in 0..<count where position < source.count {
-                output.append(source[position] == "\n" ? "\n" : " ")
+                output.append(source[position] == Self.newline ? Self.newline : UInt8(ascii: " "))
                 position += 1
             }
         }
@@ -49,18 +59,23 @@ struct SwiftText {
         mutating func scanCode(untilClosingParenthesis: Bool) {
             var depth = 0
             while position < source.count {
-                if starts(with: "//") {
-                    while position < source.count, source[position] != "\n" { blank() }
-                } else if starts(with: "/*") {
+                switch byte() {
+                case Self.slash where byte(1) == Self.slash:
+                    while position < source.count, byte() != Self.newline { blank() }
+                case Self.slash where byte(1) == Self.star:
                     blankBlockComment()
-                } else if let hashes = hashesOfString() {
-                    blankString(hashes: hashes)
-                } else {
-                    if source[position] == "(" { depth += 1 }
-                    if source[position] == ")" {
-                        if untilClosingParenthesis, depth == 0 { return }
-                        depth -= 1
-                    }
+                case Self.quote:
+                    blankString(hashes: 0)
+                case Self.hash where byte(run(of: Self.hash)) == Self.quote:
+                    blankString(hashes: run(of: Self.hash))
+                case Self.opening:
+                    depth += 1
+                    keep()
+                case Self.closing:
+                    if untilClosingParenthesis, depth == 0 { return }
+                    depth -= 1
+                    keep()
+                default:
                     keep()
                 }
             }
@@ -69,10 +84,10 @@ struct SwiftText {
         mutating func blankBlockComment() {
             var depth = 0
             repeat {
-                if starts(with: "/*") {
+                if byte() == Self.slash, byte(1) == Self.star {
                     depth += 1
                     blank(2)
-                } else if starts(with: "*/") {
+                } else if byte() == Self.star, byte(1) == Self.slash {
                     depth -= 1
                     blank(2)
                 } else {
@@ -81,30 +96,24 @@ struct SwiftText {
             } while depth > 0 && position < source.count
         }
 
-        /// How many `#` stand before the quote, when a string literal starts here.
-        func hashesOfString() -> Int? {
-            var hashes = 0
-            while starts(with: "#", at: hashes) { hashes += 1 }
-            return starts(with: "\"", at: hashes) ? hashes : nil
-        }
-
         mutating func blankString(hashes: Int) {
-            let fence = String(repeating: "#", count: hashes)
             blank(hashes)
-            let quotes = starts(with: "\"\"\"") ? "\"\"\"" : "\""
-            blank(quotes.count)
+            let quotes = run(of: Self.quote) >= 3 ? 3 : 1
+            blank(quotes)
             while position < source.count {
-                if starts(with: quotes + fence) {
-                    blank(quotes.count + hashes)
+                if byte() == Self.quote, run(of: Self.quote) >= quotes, run(of: Self.hash, at: quotes) >= hashes {
+                    blank(quotes + hashes)
                     return
-                } else if starts(with: "\\" + fence + "(") {
+                } else if byte() == Self.backslash, run(of: Self.hash, at: 1) >= hashes {
+                    guard byte(1 + hashes) == Self.opening else {
+                        blank(2 + hashes)
+                        continue
+                    }
                     blank(1 + hashes)
                     keep()
                     scanCode(untilClosingParenthesis: true)
                     if position < source.count { keep() }
-                } else if starts(with: "\\" + fence) {
-                    blank(2 + hashes)
-                } else if quotes.count == 1, source[position] == "\n" {
+                } else if quotes == 1, byte() == Self.newline {
                     return
                 } else {
                     blank()
