@@ -41,7 +41,9 @@ package struct CheckpointLimits: Sendable, Equatable {
     package var compress: Duration = .seconds(60)
     /// Added to `compress` for each GiB expected; default 60 s, so that a slow disk suffices.
     package var compressPerGibibyte: Duration = .seconds(60)
-    /// One attempt to thaw, or to stop, a container; default 2 s. There is no limit to the number of attempts.
+    /// One attempt to thaw, or to stop, a container; default 2 s.
+    ///
+    /// There is no limit to the number of attempts.
     package var thawAttempt: Duration = .seconds(2)
     /// The longest wait between two such attempts; default 5 s.
     package var thawBackoff: Duration = .seconds(5)

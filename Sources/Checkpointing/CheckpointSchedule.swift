@@ -47,10 +47,11 @@ package struct CheckpointSchedule: Sendable, Equatable {
         }
     }
 
-    /// When the next automatic checkpoint is due; nil when there is none. A moment that has passed means now.
+    /// When the next automatic checkpoint is due; nil when there is none.
     ///
-    /// The interval counts from the moment the images show, since that bounds the work that a crash costs. A checkpoint that takes longer than
-    /// the interval is followed by a pause as long as itself, so that at least half of the time is left to other work.
+    /// A moment that has passed means now. The interval counts from the moment the images show, since that bounds the work
+    /// that a crash costs. A checkpoint that takes longer than the interval is followed by a pause as long as itself, so that at
+    /// least half of the time is left to other work.
     package func nextDue(after history: History) -> Timestamp? {
         guard let interval else { return nil }
         var due = history.running + interval
@@ -76,9 +77,11 @@ package struct CheckpointSchedule: Sendable, Equatable {
     ///
     /// J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps", 2006, equation 37: the
     /// square root of J. W. Young (1974) with two further terms; where a checkpoint costs more than twice the time between failures, that time itself.
+    ///
     /// - Parameters:
-    ///   - cost: what one checkpoint takes from the job; above zero.
-    ///   - meanTimeBetweenFailures: above zero.
+    ///   - cost: What one checkpoint takes from the job; above zero.
+    ///   - meanTimeBetweenFailures: Above zero.
+    /// - Returns: The interval between the ends of two checkpoints.
     package static func dalyInterval(cost: Duration, meanTimeBetweenFailures: Duration) -> Duration {
         let (cost, mean) = (cost.inSeconds, meanTimeBetweenFailures.inSeconds)
         guard cost > 0, mean > 0 else { return meanTimeBetweenFailures }

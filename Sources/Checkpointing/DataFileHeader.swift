@@ -28,7 +28,9 @@ package struct DataFileHeader: Sendable, Equatable {
         self.init(job: index.job, incarnation: index.incarnation, generation: index.generation, taken: index.taken)
     }
 
-    /// The header as bytes. The job's identity must have 1 to `jobByteLimit` bytes.
+    /// The header as bytes.
+    ///
+    /// The job's identity must have 1 to `jobByteLimit` bytes.
     package func encoded() -> [UInt8] {
         let identity = Array(job.rawValue.utf8)
         precondition((1...Self.jobByteLimit).contains(identity.count), "a job's identity of \(identity.count) bytes")

@@ -45,7 +45,9 @@ extension ImageIndex {
     private static let fileBytesAtLeast = 18
     private static let regionBytesEncoded = 45
 
-    /// The index as bytes. It must be valid, as `problem()` says.
+    /// The index as bytes.
+    ///
+    /// It must be valid, as `problem()` says.
     package func encoded() -> [UInt8] {
         let hasHashes = files.contains { $0.regions.contains { $0.contentHash != nil } }
         var writer = ByteWriter()

@@ -37,7 +37,9 @@ package struct RestoreLimits: Sendable, Equatable {
     package var restore: Duration = .seconds(30)
     /// Added to `restore` for each GiB; default 20 s.
     package var restorePerGibibyte: Duration = .seconds(20)
-    /// One attempt to delete what a failed restore left; default 5 s. There is no limit to the number of attempts.
+    /// One attempt to delete what a failed restore left; default 5 s.
+    ///
+    /// There is no limit to the number of attempts.
     package var cleanupAttempt: Duration = .seconds(5)
     /// How often CRIU may try one generation; default 2, since a process identity or a port may be taken for a moment.
     package var attemptsPerGeneration: Int = 2

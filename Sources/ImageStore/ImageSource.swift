@@ -67,7 +67,10 @@ struct SourceFile: Sendable {
     static func scan(_ source: ImageSource) throws -> [SourceFile] {
         var found: [SourceFile] = []
         guard FileSystem.status(source.imagesFolder, followingLinks: true)?.kind == .folder else {
-            throw ImageStoreError(.unsuitable, "There is no folder of images at \(source.imagesFolder); nothing was stored.")
+            throw ImageStoreError(
+                .unsuitable,
+                "There is no folder of images at \(source.imagesFolder); nothing was stored."
+            )
         }
         try scan(folder: source.imagesFolder, prefix: "", depth: 0, into: &found)
         if let archive = source.layerArchive {

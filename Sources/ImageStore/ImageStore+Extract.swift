@@ -86,7 +86,10 @@ final class ImageReader: Sendable {
             data = try PositionedFile(place.dataPath, O_RDONLY)
         } catch {
             guard error.isAbsent || error.code == EIO else {
-                throw ImageStoreError.system(error, doing: "Checkpoint \(place.generation) of job \(place.job) was not read")
+                throw ImageStoreError.system(
+                    error,
+                    doing: "Checkpoint \(place.generation) of job \(place.job) was not read"
+                )
             }
             throw ImageStoreError.damaged(place, "\(error)")
         }
@@ -156,7 +159,8 @@ final class ImageReader: Sendable {
             let count = try readDamage("region \(number) of \(file.name)") { () throws(SystemError) in
                 try unsafe data.read(stored, at: region.storedOffset)
             }
-            guard count == stored.count, let present = unsafe tool.codec.decode(UnsafeRawBufferPointer(stored), of: region)
+            guard count == stored.count,
+                let present = unsafe tool.codec.decode(UnsafeRawBufferPointer(stored), of: region)
             else {
                 throw ImageStoreError.damaged(
                     place,
@@ -211,7 +215,11 @@ final class ExtractionTarget: Sendable {
         let needed = index.files.reduce(UInt64(0)) { sum, file in
             guard file.kind != .layer || layerArchive != nil else { return sum }
             return file.regions.reduce(sum) {
-                $0 + ImageRegion.presentBytes(pages: $1.pages, rawLength: min($1.rawLength, UInt64(ImageIndex.regionBytes)))
+                $0
+                    + ImageRegion.presentBytes(
+                        pages: $1.pages,
+                        rawLength: min($1.rawLength, UInt64(ImageIndex.regionBytes))
+                    )
             }
         }
         let nearest = hadFolder ? imagesFolder : FileSystem.parent(of: imagesFolder)
@@ -260,7 +268,9 @@ final class ExtractionTarget: Sendable {
     /// Removes what `create` made.
     func undo() {
         if hadFolder {
-            for name in (try? FileSystem.list(imagesFolder)) ?? [] { try? FileSystem.removeAll("\(imagesFolder)/\(name)") }
+            for name in (try? FileSystem.list(imagesFolder)) ?? [] {
+                try? FileSystem.removeAll("\(imagesFolder)/\(name)")
+            }
         } else {
             try? FileSystem.removeAll(imagesFolder)
         }

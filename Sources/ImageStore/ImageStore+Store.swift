@@ -45,7 +45,10 @@ extension ImageStore {
             try? FileSystem.removeAll(place.partialPath)
             try? FileSystem.removeAll(place.path)
             guard let error = error as? SystemError else { throw error }
-            throw ImageStoreError.system(error, doing: "Checkpoint \(place.generation) of job \(place.job) was not stored")
+            throw ImageStoreError.system(
+                error,
+                doing: "Checkpoint \(place.generation) of job \(place.job) was not stored"
+            )
         }
     }
 

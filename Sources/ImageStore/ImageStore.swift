@@ -33,7 +33,10 @@ package final class ImageStore: Sendable {
         guard unsafe chmod(folder, 0o700) == 0 else { throw SystemError.last("change the mode of", folder) }
         lock = try PositionedFile("\(folder)/.lock", O_RDWR | O_CREAT)
         guard try lock.tryLock() else {
-            throw ImageStoreError(.busy, "Another agent uses the checkpoints in \(folder); stop it, or give this one another state folder.")
+            throw ImageStoreError(
+                .busy,
+                "Another agent uses the checkpoints in \(folder); stop it, or give this one another state folder."
+            )
         }
         try clearLeftovers()
     }
@@ -81,7 +84,9 @@ package final class ImageStore: Sendable {
         }
     }
 
-    /// Removes what a policy does not keep of one job, or of all, and tells what it removed. Those in use stay until the next call.
+    /// Removes what a policy does not keep of one job, or of all, and tells what it removed.
+    ///
+    /// Those in use stay until the next call.
     @discardableResult
     package func retire(
         keeping policy: RetentionPolicy,

@@ -11,7 +11,9 @@ package struct ImageStoreConfiguration: Sendable, Equatable {
     ///
     /// They make equal regions of checkpoints findable, and cost about as much CPU time as the compression.
     package var contentHashes: Bool
-    /// What is left free on the disk; default 256 MiB. A checkpoint that would take it is refused before it is written.
+    /// What is left free on the disk; default 256 MiB.
+    ///
+    /// A checkpoint that would take it is refused before it is written.
     package var reserve: ByteCount
     /// Added to the nice value of the worker threads, 0...19; default 5, so that the agent itself is never late because of them.
     package var niceness: Int

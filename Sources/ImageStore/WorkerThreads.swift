@@ -57,7 +57,9 @@ enum WorkerThreads {
                 guard let argument = unsafe argument else { return nil }
                 let work = unsafe Unmanaged<Work>.fromOpaque(argument).takeRetainedValue()
                 // Linux keeps a nice value per thread; a machine that forbids it only loses the courtesy.
-                if work.niceness > 0 { _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Int32(work.niceness)) }
+                if work.niceness > 0 {
+                    _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Int32(work.niceness))
+                }
                 work.body()
                 return nil
             },
