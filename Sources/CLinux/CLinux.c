@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -176,6 +177,13 @@ int godwit_mount(
 int godwit_unmount(const char *target, int flags) { return umount2(target, flags); }
 
 int godwit_userfaultfd(void) { return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK); }
+
+int godwit_clock_is_synchronized(void) {
+    struct timex state;
+    memset(&state, 0, sizeof state);
+    int result = adjtimex(&state);
+    return result < 0 ? -1 : (state.status & STA_UNSYNC) == 0;
+}
 
 const unsigned long GODWIT_MS_RDONLY = MS_RDONLY;
 const unsigned long GODWIT_MS_NOSUID = MS_NOSUID;

@@ -3,8 +3,8 @@ internal import ClusterModel
 internal import Glibc
 package import ResourceSamples
 
-/// The version of a Linux kernel, compared by its first three numbers.
-package struct KernelVersion: Comparable, Hashable, Sendable, CustomStringConvertible {
+/// The version of a kernel or program, compared by its first three numbers.
+package struct VersionNumber: Comparable, Hashable, Sendable, CustomStringConvertible {
     package var major: Int
     package var minor: Int
     package var patch: Int
@@ -43,7 +43,7 @@ package enum Machine {
     package static var kernelRelease: String { (try? FileSystem.readLine("/proc/sys/kernel/osrelease")) ?? "unknown" }
 
     /// The kernel's version; 0.0.0 when the release cannot be understood.
-    package static var kernelVersion: KernelVersion { KernelVersion(parsing: kernelRelease) ?? KernelVersion(0, 0) }
+    package static var kernelVersion: VersionNumber { VersionNumber(parsing: kernelRelease) ?? VersionNumber(0, 0) }
 
     /// The first label of the host name in lower case, fit for a `NodeID`; nil when it is not a DNS label.
     package static var nodeName: String? {

@@ -154,4 +154,7 @@ extern const int GODWIT_UMOUNT_NOFOLLOW;
 /// userfaultfd(2): a descriptor, or -1 with errno ENOSYS (not in the kernel) or EPERM (not for this user).
 int godwit_userfaultfd(void);
 
+/// Whether the kernel believes its clock to be set by NTP or the like (adjtimex(2)); -1 with errno on failure.
+int godwit_clock_is_synchronized(void);
+
 #endif
