@@ -17,6 +17,12 @@ package struct JobMix: Sendable {
         package var greedyNeighbours = 2
         /// Actual work is the declared work times `1 - error ... 1 + error`.
         package var error = 0.5
+        /// Fraction of the jobs that are iterative.
+        package var iterative = 0.3
+        /// Fraction of the jobs that arrive while others run.
+        package var late = 0.5
+        /// Fraction of the batch jobs that have serial parts or wait between computing.
+        package var uneven = 0.4
         /// CPU seconds of one job.
         package var work = 60.0...600.0
         /// A deadline lies this fraction of the witness's own time after the moment at which the witness ends the job.
@@ -39,8 +45,8 @@ package struct JobMix: Sendable {
         let horizon = Double(shape.deadlineJobs) * (shape.work.lowerBound + shape.work.upperBound) / 2 / shape.capacity
         var drawn: [SimulatedJob] = []
         for number in 0..<shape.deadlineJobs {
-            let arrival = generator.unit() < 0.5 ? 0 : (generator.unit() * 0.6 * horizon).rounded()
-            let isIterative = generator.unit() < 0.3
+            let arrival = generator.unit() < shape.late ? (generator.unit() * 0.6 * horizon).rounded() : 0
+            let isIterative = generator.unit() < shape.iterative
             drawn.append(
                 isIterative
                     ? Self.iterative(number, arrival, shape, &generator)
@@ -81,12 +87,14 @@ package struct JobMix: Sendable {
         let declared = work / (1 - shape.error + 2 * shape.error * generator.unit())
         view.objective = .cpuTime(amount: .seconds(declared), frame: .zero)
         let kind = generator.unit()
-        if kind < 0.6 { return SimulatedJob(declared: view, segments: [.compute(cpuSeconds: work, width: width)]) }
+        if kind >= shape.uneven {
+            return SimulatedJob(declared: view, segments: [.compute(cpuSeconds: work, width: width)])
+        }
         var segments: [SimulatedJob.Segment] = []
         let parts = 3 + Int(generator.unit() * 6)
         for _ in 0..<parts {
             let part = work / Double(parts)
-            if kind < 0.8 {
+            if kind < shape.uneven / 2 {
                 let serial = generator.unit() * 0.4
                 segments.append(.compute(cpuSeconds: part * serial, width: 1))
                 segments.append(.compute(cpuSeconds: part * (1 - serial), width: width))

@@ -56,6 +56,8 @@ package struct MixRun: Sendable {
 
     /// Runs until every job with a deadline has ended or every deadline has passed. `watch` sees each second's allocations.
     package func result(watch: (Double, [JobView], [JobAllocation]) -> Void = { _, _, _ in }) -> MixResult {
+        var configuration = configuration
+        if isClairvoyant { (configuration.workUncertainty, configuration.overrunReserve) = (0.02, 0.02) }
         var controller = QoSController(configuration: configuration)
         var node = NodeSimulator(capacity: mix.capacity)
         let jobs = mix.jobs.map(prepared).sorted {
@@ -63,7 +65,15 @@ package struct MixRun: Sendable {
         }
         let last = jobs.compactMap { $0.declared.deadline?.seconds }.max() ?? 0
         var result = MixResult(
-            seed: mix.seed, policy: policy, jobs: [], reserved: 0, used: 0, wasted: 0, unassigned: 0, offered: 0, bestEffort: 0,
+            seed: mix.seed,
+            policy: policy,
+            jobs: [],
+            reserved: 0,
+            used: 0,
+            wasted: 0,
+            unassigned: 0,
+            offered: 0,
+            bestEffort: 0,
             decisions: 0
         )
         var isStarted = false

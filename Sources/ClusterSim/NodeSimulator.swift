@@ -104,7 +104,8 @@ package struct NodeSimulator: Sendable {
             residents[index].iterationConsumed += rate * step
             let parallelism = residents[index].job.declared.parallelism.rawValue
             residents[index].iterationAvailable +=
-                min(parallelism, residents[index].ceiling ?? .infinity, max(residents[index].allocation, rate + idle)) * step
+                min(parallelism, residents[index].ceiling ?? .infinity, max(residents[index].allocation, rate + idle))
+                * step
             if width > 0 {
                 residents[index].remaining -= rate * step
                 if rate < width - 1e-9 { residents[index].stepStarved += step }
@@ -158,6 +159,7 @@ package struct NodeSimulator: Sendable {
         view.completedIterations = resident.iterations.count
         view.iterations = resident.iterations.suffix(32)
         view.iterationStarted = resident.iterationBegan.map { Timestamp(seconds: $0) }
+        view.iterationConsumed = resident.iterationBegan == nil ? .zero : .seconds(resident.iterationConsumed)
         view.allocation = VCPUCount(resident.allocation)
         view.isRunning = resident.ended == nil
         if let step {

@@ -29,6 +29,8 @@ package struct JobView: Sendable, Codable, Equatable {
     package var iterations: [MeasuredIteration]
     /// When the container of the present iteration ran; nil between iterations and for other kinds of job.
     package var iterationStarted: Timestamp?
+    /// CPU time consumed since the present iteration began; zero between iterations and for other kinds of job.
+    package var iterationConsumed: Duration
     /// vCPUs in use since the sample before; nil before the second sample.
     package var recentUsage: VCPUCount?
     /// Share of the last seconds in which a task of the job waited for CPU (PSI `some`), 0...1; nil where the kernel does not tell.
@@ -50,6 +52,7 @@ package struct JobView: Sendable, Codable, Equatable {
         consumed = .zero
         completedIterations = 0
         iterations = []
+        iterationConsumed = .zero
         isRunning = false
     }
 

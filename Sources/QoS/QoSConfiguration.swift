@@ -39,9 +39,9 @@ package struct QoSConfiguration: Sendable, Codable, Equatable {
     /// The set of deadlines that are given up is computed anew this often while not all can be kept.
     package var selectionInterval: Duration = .seconds(5)
     /// Deadlines are given up only when not even this quantile of the remaining work fits.
-    package var surrenderQuantile = 0.1
+    package var surrenderQuantile = 0.0
     /// ... and then as many are kept as fit at this quantile.
-    package var keepQuantile = 0.3
+    package var keepQuantile = 0.1
     /// Whether a job that is further ahead than its `maxOverprogress`, and safe at the worst case, shares spare CPU with best-effort jobs.
     package var sharesWhenAhead = true
 

@@ -133,7 +133,7 @@ extension QoSController {
         guard let deadline = job.deadline else { return false }
         let frame = (deadline - job.submitted).inSeconds
         // Measured in time, so that it means the same for every kind of job: at full width the worst case would end this early.
-        let earliest = work.work(1) / work.limit
+        let earliest = work.work(1) / work.limit(1)
         return work.left > (1 + job.maxOverprogress) * earliest + 0.05 * frame
     }
 

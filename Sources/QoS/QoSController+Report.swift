@@ -67,7 +67,7 @@ extension QoSController {
             )
         }
         guard let work = outcome.work, job.isRunning else { return nil }
-        let rate = min(work.limit, max(job.recentUsage?.rawValue ?? 0, outcome.allocation))
+        let rate = min(work.width, max(job.recentUsage?.rawValue ?? 0, outcome.allocation))
         return rate > 0.001 ? situation.now + .seconds(work.work(0.5) / rate) : nil
     }
 
@@ -144,14 +144,14 @@ extension QoSController {
 
     private func risk(_ job: JobView, _ work: RemainingWork, _ situation: Situation, _ memory: Memory) -> Decision {
         let remaining = work.work(0.5)
-        let fastest = remaining / work.limit
+        let fastest = remaining / work.limit(0.5)
         let late = memory.predictedEnd.map { ($0 - situation.now).inSeconds - work.left } ?? 0
         let lateText = late > 0 ? ", about \(Duration.seconds(late).text) late" : ""
         let sentence: String
         if fastest > work.left {
             sentence =
                 "The deadline is out of reach: about \(remaining.text(decimals: 0)) CPU s remain and need"
-                + " \(Duration.seconds(fastest).text) on the \(VCPUCount(work.limit)) vCPUs that the job can use, but only"
+                + " \(Duration.seconds(fastest).text) on the \(VCPUCount(work.limit(0.5))) vCPUs that the job can use, but only"
                 + " \(Duration.seconds(work.left).text) are left; it is expected to end\(lateText)."
         } else if memory.isSurrendered {
             sentence =

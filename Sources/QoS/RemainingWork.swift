@@ -11,8 +11,8 @@ struct RemainingWork {
     let least: Double
     /// CPU seconds at quantile 1.
     let most: Double
-    /// Mean vCPUs at full width: for an iterative job below its parallelism, because of starts and of what cannot be divided.
-    let limit: Double
+    /// vCPUs that the job can use at once.
+    let width: Double
     /// Seconds from now to the moment that is aimed at.
     let due: Double
     /// Seconds from now to the deadline itself.
@@ -28,13 +28,14 @@ struct RemainingWork {
         /// Starts that are still to come.
         var starts: Double
         var overhead: Double
-        /// The most vCPUs that the job can use at once.
-        var width: Double
+        /// How far the parts that more vCPUs do not shorten may be from what is believed of them, as a fraction.
+        var doubt: Double
     }
 
     /// nil for a job without objective. `width` is what the job can use at once as far as is known.
     init?(_ view: JobView, width: Double, now: Timestamp, configuration: QoSConfiguration) {
         guard let deadline = view.deadline else { return nil }
+        self.width = width
         left = (deadline - now).inSeconds
         due = max(left - configuration.deadlineGuard.inSeconds, left / 2)
         switch view.objective {
@@ -47,7 +48,6 @@ struct RemainingWork {
             )
             least = low - used
             most = high - used
-            limit = width
             overrun = max(0, used - declared)
             speed = nil
             iterations = nil
@@ -57,21 +57,29 @@ struct RemainingWork {
                 uncertainty: configuration.workUncertainty,
                 measured: view.iterations
             )
-            var remaining = Double(max(0, count - view.completedIterations))
-            var starts = remaining
-            if let began = view.iterationStarted, remaining > 0 {
-                let running = model.seconds(on: max(0.05, min(width, view.allocation?.rawValue ?? width)))
-                remaining -= min(0.95, max(0, (now - began).inSeconds) / running)
-                starts -= 1
+            let whole = Double(max(0, count - view.completedIterations - 1))
+            // The present iteration, or the one that is about to start.
+            let used = view.iterationConsumed.inSeconds
+            var low = model.cpu * (1 - model.uncertainty)
+            var high = model.cpu * (1 + model.uncertainty)
+            let present = (low: max(0, low - used), high: max(high - used, configuration.overrunReserve * model.cpu))
+            if model.observations == 0 {
+                // All iterations are alike: what this one has used already, each of them needs at least.
+                low = max(low, used)
+                high = max(high, used * (1 + configuration.overrunReserve))
             }
-            let overhead = startOverhead.inSeconds
-            least = remaining * model.cpu * (1 - model.uncertainty)
-            most = remaining * model.cpu * (1 + model.uncertainty)
-            let fastest = remaining * model.seconds(on: width) + starts * overhead
-            limit = fastest > 0 ? max(0.01, min(width, remaining * model.cpu / fastest)) : width
+            let isOver = view.completedIterations >= count
+            least = isOver ? 0 : whole * low + present.low
+            most = isOver ? 0 : whole * high + present.high
             overrun = 0
             speed = model
-            iterations = Iterations(count: remaining, starts: starts, overhead: overhead, width: width)
+            let expectedWork = (least + most) / 2
+            iterations = Iterations(
+                count: model.cpu > 0 ? expectedWork / model.cpu : whole,
+                starts: isOver ? 0 : whole + (view.iterationStarted == nil ? 1 : 0),
+                overhead: startOverhead.inSeconds,
+                doubt: model.uncertainty
+            )
         case nil:
             return nil
         }
@@ -81,7 +89,19 @@ struct RemainingWork {
     func work(_ quantile: Double) -> Double { max(0.25, least + quantile * (most - least)) }
 
     func demand(_ quantile: Double) -> FluidDemand {
-        FluidDemand(work: work(quantile), deadline: due, limit: limit)
+        FluidDemand(work: work(quantile), deadline: due, limit: limit(quantile))
+    }
+
+    /// Mean vCPUs at full width: for an iterative job below its width, because of starts and of what cannot be divided.
+    ///
+    /// The start overhead is declared as an upper bound, so at quantile 0 half of it is thought to be enough; what cannot be divided is as
+    /// doubtful as the whole model.
+    func limit(_ quantile: Double) -> Double {
+        guard let iterations, let speed, iterations.count > 0 else { return width }
+        let work = work(quantile)
+        let fixed = min(work, iterations.count * speed.fixed * (1 + (2 * quantile - 1) * iterations.doubt))
+        let starts = iterations.starts * iterations.overhead * (0.5 + 0.5 * quantile)
+        return max(0.01, min(width, work / (fixed + (work - fixed) / width + starts)))
     }
 
     /// The allocation with which a job comes to a mean rate of CPU use.
@@ -89,14 +109,14 @@ struct RemainingWork {
     /// For a batch job the two are the same. An iterative job uses little while it starts, so while it computes it needs more than its mean.
     func allocation(forRate rate: Double) -> Double {
         guard let iterations, let speed, rate > 0 else { return rate }
-        guard iterations.count > 0, rate < limit else { return iterations.width }
+        guard iterations.count > 0, rate < limit(0.5) else { return width }
         let available = iterations.count * speed.cpu / rate - iterations.starts * iterations.overhead
         let divisible = available - iterations.count * speed.fixed
-        guard available > 0, divisible > 0 else { return iterations.width }
+        guard available > 0, divisible > 0 else { return width }
         let needed = max(iterations.count * speed.divisible / divisible, iterations.count * speed.cpu / available)
-        return min(iterations.width, needed)
+        return min(width, needed)
     }
 
     /// Mean allocation from now to the deadline with which the expected work is just done; nil once the deadline has passed.
-    var required: Double? { left > 0 ? allocation(forRate: min(limit, work(0.5) / due)) : nil }
+    var required: Double? { left > 0 ? allocation(forRate: min(limit(0.5), work(0.5) / due)) : nil }
 }
