@@ -150,7 +150,11 @@ let package = Package(
                 "ControlMessages", "QoS", "Storage", "Transport",
             ]
         ),
-        .testTarget(name: "GodwitTests", dependencies: ["godwit", "ClusterModel", "ControlMessages"]),
+        .testTarget(
+            name: "GodwitTests",
+            dependencies: ["godwit", "ClusterModel", "ControlMessages", protobuf, argumentParser],
+            exclude: ["Golden"]
+        ),
         .testTarget(name: "ClusterSimTests", dependencies: ["ClusterSim", "ClusterModel", "QoS"]),
         .testTarget(name: "TidyTests"),
     ]

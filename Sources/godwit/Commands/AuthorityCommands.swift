@@ -2,7 +2,7 @@ import ArgumentParser
 import ClusterModel
 import TLS
 
-/// `godwit ca ...`
+/// `godwit ca`.
 struct AuthorityGroup: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ca",
@@ -38,7 +38,7 @@ private func reporting<Result>(_ body: () throws -> Result) throws -> Result {
     do { return try body() } catch let error as TLSError { throw CommandFailure(.failure, error.message) }
 }
 
-/// `godwit ca init`
+/// `godwit ca init`.
 struct AuthorityInit: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "init",
@@ -66,7 +66,7 @@ struct AuthorityInit: GodwitCommand {
     }
 }
 
-/// `godwit ca issue`
+/// `godwit ca issue`.
 struct AuthorityIssue: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "issue",
@@ -171,7 +171,7 @@ enum RightArgument: String, ExpressibleByArgument, CaseIterable {
     }
 }
 
-/// `godwit ca show`
+/// `godwit ca show`.
 struct AuthorityShow: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",

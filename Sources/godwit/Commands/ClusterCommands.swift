@@ -1,7 +1,7 @@
 import ArgumentParser
 import ControlMessages
 
-/// `godwit status`
+/// `godwit status`.
 struct StatusCommand: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
@@ -22,7 +22,7 @@ struct StatusCommand: GodwitCommand {
     }
 }
 
-/// `godwit node ...`
+/// `godwit node`.
 struct NodeGroup: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "node",
@@ -31,7 +31,7 @@ struct NodeGroup: ParsableCommand {
     )
 }
 
-/// `godwit node list`
+/// `godwit node list`.
 struct NodeList: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "list",
@@ -52,7 +52,7 @@ struct NodeList: GodwitCommand {
     }
 }
 
-/// `godwit node show`
+/// `godwit node show`.
 struct NodeShow: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",

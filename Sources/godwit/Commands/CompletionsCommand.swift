@@ -1,7 +1,7 @@
 import ArgumentParser
 import ControlMessages
 
-/// `godwit completions`
+/// `godwit completions`.
 struct CompletionsCommand: GodwitCommand {
     /// What can be printed.
     enum Kind: String, ExpressibleByArgument, CaseIterable {

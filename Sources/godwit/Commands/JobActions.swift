@@ -2,7 +2,7 @@ import ArgumentParser
 import ClusterModel
 import ControlMessages
 
-/// `godwit job checkpoint`
+/// `godwit job checkpoint`.
 struct JobCheckpoint: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "checkpoint",
@@ -40,7 +40,7 @@ struct JobCheckpoint: GodwitCommand {
     }
 }
 
-/// `godwit job restore`
+/// `godwit job restore`.
 struct JobRestore: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "restore",
@@ -79,7 +79,7 @@ struct JobRestore: GodwitCommand {
     }
 }
 
-/// `godwit job resize`
+/// `godwit job resize`.
 struct JobResize: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "resize",
@@ -147,7 +147,7 @@ struct JobResize: GodwitCommand {
     }
 }
 
-/// `godwit job cancel`
+/// `godwit job cancel`.
 struct JobCancel: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "cancel",

@@ -2,7 +2,7 @@ import ArgumentParser
 import ClusterModel
 import ControlMessages
 
-/// `godwit job ...`
+/// `godwit job`.
 struct JobGroup: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "job",
@@ -14,7 +14,7 @@ struct JobGroup: ParsableCommand {
     )
 }
 
-/// `godwit job list`
+/// `godwit job list`.
 struct JobList: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "list",
@@ -57,7 +57,7 @@ struct JobList: GodwitCommand {
     }
 }
 
-/// `godwit job show`
+/// `godwit job show`.
 struct JobShow: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",
@@ -82,7 +82,7 @@ struct JobShow: GodwitCommand {
     }
 }
 
-/// `godwit job watch`
+/// `godwit job watch`.
 struct JobWatch: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "watch",
@@ -230,7 +230,7 @@ private struct WatchPicture {
 /// A sentence as part of a longer one.
 func withoutStop(_ sentence: String) -> String { sentence.hasSuffix(".") ? String(sentence.dropLast()) : sentence }
 
-/// `godwit job explain`
+/// `godwit job explain`.
 struct JobExplain: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
@@ -275,7 +275,7 @@ struct JobExplain: GodwitCommand {
     }
 }
 
-/// `godwit job logs`
+/// `godwit job logs`.
 struct JobLogs: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "logs",

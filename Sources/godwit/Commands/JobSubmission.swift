@@ -53,7 +53,7 @@ struct DocumentArgument: ParsableArguments {
     }
 }
 
-/// `godwit job submit`
+/// `godwit job submit`.
 struct JobSubmit: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "submit",
@@ -117,6 +117,11 @@ struct JobSubmit: GodwitCommand {
                 return try await attempt()
             }
         } catch let failure as CommandFailure {
+            if failure.problems.isEmpty, failure.status == .failure, !allowInfeasible,
+                await isInfeasible(request, in: surroundings)
+            {
+                throw CommandFailure(.refused, failure.message)
+            }
             throw document.locating(
                 failure,
                 in: request.document,
@@ -125,6 +130,15 @@ struct JobSubmit: GodwitCommand {
                 surroundings: surroundings
             )
         }
+    }
+
+    /// Whether the agent said no because of the deadline: its failure has no code for that, its plan has.
+    private func isInfeasible(_ request: WireJobSubmitRequest, in surroundings: Surroundings) async -> Bool {
+        var question = WireJobPlanRequest()
+        question.document = request.document
+        let plan = question
+        let reply = try? await options.withConnection(in: surroundings) { try await $0.jobPlan(plan) }
+        return reply?.admission.verdict == .infeasible
     }
 
     private func refusal(_ reply: WireJobSubmitReply) -> CommandFailure {
@@ -136,7 +150,7 @@ struct JobSubmit: GodwitCommand {
     }
 }
 
-/// `godwit job plan`
+/// `godwit job plan`.
 struct JobPlan: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "plan",

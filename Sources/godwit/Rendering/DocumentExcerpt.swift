@@ -1,6 +1,6 @@
 import ControlMessages
 
-/// A document's problems, each with the offending line and a mark below the place:
+/// A document's problems, each with the offending line and a mark below the place.
 ///
 ///     job.yaml:7:3: resources.memroy: unknown key; did you mean memory?
 ///         7 |   memroy: 1GiB

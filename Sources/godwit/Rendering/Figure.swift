@@ -261,10 +261,10 @@ struct Figure {
         for (index, step) in steps.enumerated() {
             let (x, lane) = (marks.places[index].x, marks.places[index].lane)
             let y = laneTop + (Double(lane) + 0.5) * Self.laneHeight
-            let true_x = marks.places[index].time
-            canvas.path([(true_x, Self.upperTop), (true_x, Self.upperTop + Self.upperHeight)], classes: "mark-line")
-            canvas.path([(true_x, lowerTop), (true_x, lowerBottom)], classes: "mark-line")
-            canvas.path([(true_x, Self.upperTop + Self.upperHeight), (x, y)], classes: "mark-line")
+            let moment = marks.places[index].time
+            canvas.path([(moment, Self.upperTop), (moment, Self.upperTop + Self.upperHeight)], classes: "mark-line")
+            canvas.path([(moment, lowerTop), (moment, lowerBottom)], classes: "mark-line")
+            canvas.path([(moment, Self.upperTop + Self.upperHeight), (x, y)], classes: "mark-line")
             canvas.mark(index + 1, x: x, y: y, radius: Self.markRadius, kind: FigureTone(step.kind).rawValue)
         }
     }

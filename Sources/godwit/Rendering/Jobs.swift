@@ -131,14 +131,14 @@ extension Presentation {
         return lines
     }
 
-    /// `name · running · on time`
+    /// For example `name · running · on time`.
     func jobTitle(_ job: WireJobSummary) -> String {
         var parts = [paint(printable(job.name), .strong), paint(printable(job.state), job.stateTone)]
         if !job.condition.isEmpty { parts.append(paint(printable(job.conditionText), job.conditionTone)) }
         return parts.joined(separator: dot)
     }
 
-    /// `31.0 s consumed, 29.1 s desired: 1.9 s ahead`
+    /// For example `31.0 s consumed, 29.1 s desired: 1.9 s ahead`.
     func cpuTimeText(_ job: WireJobSummary) -> String {
         let consumed = "\(length(job.consumedCpuSeconds)) consumed"
         guard let lead = job.lead else { return consumed }

@@ -13,15 +13,15 @@ struct LocalCalendar: Sendable {
         /// East of Greenwich.
         var offsetMinutes: Int
 
-        /// `09:05:00`
+        /// For example `09:05:00`.
         var time: String { "\(two(hour)):\(two(minute)):\(two(second))" }
-        /// `2026-11-21`
+        /// For example `2026-11-21`.
         var isoDay: String { "\(year)-\(two(month))-\(two(day))" }
-        /// `Nov`
+        /// For example `Nov`.
         var monthName: String {
             ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][(month + 11) % 12]
         }
-        /// `+01:00`, or `UTC`
+        /// For example `+01:00`, or `UTC`.
         var zone: String {
             guard offsetMinutes != 0 else { return "UTC" }
             let size = abs(offsetMinutes)
