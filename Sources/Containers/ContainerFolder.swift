@@ -1,0 +1,187 @@
+internal import ClusterModel
+internal import FoundationEssentials
+internal import Glibc
+internal import LinuxSystem
+
+/// A container's folder: all that is known of it, so that an agent that has just started can take it over.
+///
+/// The shim's files (`shim`, `init`, `exit`, `logs`) are described in `Containers.docc`.
+struct ContainerFolder: Sendable, Equatable {
+    let path: String
+
+    var bundle: String { "\(path)/bundle" }
+    var configuration: String { "\(path)/bundle/config.json" }
+    var rootMount: String { "\(path)/bundle/rootfs" }
+    var upper: String { "\(path)/layer/upper" }
+    var work: String { "\(path)/layer/work" }
+    /// Lowest layer: empty mount points that an image may lack, so that runc does not make them in the writable layer.
+    var skeleton: String { "\(path)/layer/skeleton" }
+    var record: String { "\(path)/container.json" }
+    var logs: String { "\(path)/logs" }
+    var runtimeLog: String { "\(path)/runc.log" }
+    var shimSpecification: String { "\(path)/shim.spec" }
+    var criuOptions: String { "\(path)/criu.conf" }
+    var criuWork: String { "\(path)/criu" }
+    /// Exists while a checkpoint has the container frozen; holds the quota that it gets back.
+    var freezeMark: String { "\(path)/frozen" }
+    func network(_ file: String) -> String { "\(path)/etc/\(file)" }
+
+    /// What the agent notes about a container beside its bundle.
+    struct Record: Codable, Equatable {
+        var version = 1
+        var image: PreparedImage
+        var cgroupPath: String
+        var stopSignal: Int32?
+    }
+
+    // MARK: Making
+
+    /// Makes the folder and mounts the root file system; on failure nothing is left.
+    func create(image: PreparedImage, hostname: String) throws {
+        guard !FileSystem.exists(path) else {
+            throw ContainerError(
+                .containerExists,
+                "The container \(FileSystem.name(of: path)) exists already on this node.",
+                remedy: "Remove it first, or start the job's next incarnation."
+            )
+        }
+        try explaining("making the container's folder") { () throws(SystemError) in
+            for folder in [bundle, rootMount, upper, work, logs, criuWork, "\(path)/etc"] {
+                try FileSystem.createFolder(folder, mode: 0o755)
+            }
+            try FileSystem.setMode(path, 0o700)
+            for folder in ["proc", "sys", "dev", "etc"] { try FileSystem.createFolder("\(skeleton)/\(folder)") }
+            for file in ["hosts", "resolv.conf", "hostname"] {
+                let content =
+                    file == "hostname" ? Array("\(hostname)\n".utf8) : (try? FileSystem.read("/etc/\(file)")) ?? []
+                try FileSystem.writePlain(content, to: network(file))
+                try FileSystem.writePlain([], to: "\(skeleton)/etc/\(file)")
+            }
+        }
+    }
+
+    /// Mounts the image with the writable layer over it.
+    ///
+    /// `volatile`: the layer lives no longer than the container, so its writes need not be forced to disk.
+    func mountRoot(image: PreparedImage) throws {
+        try explaining("mounting the container's root file system") { () throws(SystemError) in
+            // A layer that was copied must not refer to inodes of another file system, and a rename must not leave a redirection.
+            try Mounts.overlay(
+                on: rootMount,
+                lower: [image.rootFolder, skeleton],
+                upper: upper,
+                work: work,
+                extraOptions: ["volatile", "index=off", "metacopy=off", "redirect_dir=off", "xino=off"]
+            )
+        }
+    }
+
+    func write(_ record: Record, _ specification: RuntimeSpecification, criuOptions options: String) throws {
+        let encoder = JSONEncoder()
+        let (recordBytes, specificationBytes) = (try encoder.encode(record), try encoder.encode(specification))
+        try explaining("writing the container's configuration") { () throws(SystemError) in
+            try FileSystem.writePlain(Array(specificationBytes), to: configuration)
+            try FileSystem.writePlain(Array(options.utf8), to: criuOptions)
+            // Last, since its presence says that the folder is complete.
+            try FileSystem.writePlain(Array(recordBytes), to: self.record)
+        }
+    }
+
+    /// Takes everything away; what is in use elsewhere (a mount that a process still holds) disappears with its last user.
+    func remove() throws(SystemError) {
+        guard FileSystem.exists(path) else { return }
+        try Mounts.unmount(rootMount, isLazy: true)
+        // Under another name first: half a container must never be taken for one.
+        let trash = "\(FileSystem.parent(of: path))/.removed-\(FileSystem.name(of: path))"
+        try FileSystem.removeAll(trash)
+        guard unsafe rename(path, trash) == 0 else { throw SystemError.last("rename", path) }
+        try FileSystem.removeAll(trash)
+    }
+
+    // MARK: Reading
+
+    func readRecord() -> Record? {
+        guard let bytes = try? FileSystem.read(record) else { return nil }
+        return try? JSONDecoder().decode(Record.self, from: Data(bytes))
+    }
+
+    func readSpecification() throws -> RuntimeSpecification { try Self.readSpecification(at: configuration) }
+
+    static func readSpecification(at path: String) throws -> RuntimeSpecification {
+        do {
+            return try JSONDecoder().decode(
+                RuntimeSpecification.self,
+                from: Data(try FileSystem.read(path, limit: 8 << 20))
+            )
+        } catch {
+            throw ContainerError(
+                .runtimeFailed,
+                "The container's configuration \(path) cannot be read: \(error)",
+                remedy: "Remove the container and start the job again."
+            )
+        }
+    }
+
+    /// The first process, as the shim announced it.
+    func readProcess() -> (identity: ProcessIdentity, startedAt: Timestamp)? {
+        let lines = shimLines("init")
+        guard let process = lines["process"], process.count == 2, let pid = Int32(process[0]),
+            let ticks = UInt64(process[1]),
+            let at = lines["at"]?.first.flatMap({ Int64($0) }), let boot = shimLines("shim")["boot"]?.first
+        else { return nil }
+        return (ProcessIdentity(pid: pid, startTicks: ticks, boot: boot), Timestamp(rawValue: at))
+    }
+
+    func readShim() -> ProcessIdentity? {
+        let lines = shimLines("shim")
+        guard let process = lines["process"], process.count == 2, let pid = Int32(process[0]),
+            let ticks = UInt64(process[1]),
+            let boot = lines["boot"]?.first
+        else { return nil }
+        return ProcessIdentity(pid: pid, startTicks: ticks, boot: boot)
+    }
+
+    func readExit() -> ContainerExit? {
+        let lines = shimLines("exit")
+        guard let ended = lines["ended"], let at = lines["at"]?.first.flatMap({ Int64($0) }) else { return nil }
+        let cause: ContainerExit.Cause =
+            switch (ended.first, ended.dropFirst().first.flatMap { Int32($0) }) {
+            case ("code", .some(let code)): .code(code)
+            case ("signal", .some(let signal)): .signal(signal)
+            default: .unknown
+            }
+        return ContainerExit(
+            cause: cause,
+            endedAt: Timestamp(rawValue: at),
+            memoryKillCount: lines["oom-kills"]?.first.flatMap { Int($0) } ?? 0,
+            droppedLineCount: lines["lines-dropped"]?.first.flatMap { Int($0) } ?? 0
+        )
+    }
+
+    /// The lines `key word word` of one of the shim's files; none when it is not there.
+    private func shimLines(_ file: String) -> [String: [String]] {
+        guard let text = try? FileSystem.readText("\(path)/\(file)", limit: 4096) else { return [:] }
+        var lines: [String: [String]] = [:]
+        for line in text.split(separator: "\n") {
+            let words = line.split(separator: " ").map(String.init)
+            if let key = words.first { lines[key] = Array(words.dropFirst()) }
+        }
+        return lines
+    }
+}
+
+extension FileSystem {
+    /// Writes a file without forcing it to disk: for what means nothing after a crash of the machine.
+    static func writePlain(_ bytes: [UInt8], to path: String) throws(SystemError) {
+        try OwnedDescriptor(opening: path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644).write(bytes, path: path)
+    }
+
+    static func setMode(_ path: String, _ mode: UInt32) throws(SystemError) {
+        if unsafe chmod(path, mode) != 0 { throw SystemError.last("change the mode of", path) }
+    }
+
+    /// Makes a symbolic link.
+    static func link(_ path: String, to target: String) throws(SystemError) {
+        if unsafe symlink(target, path) != 0 { throw SystemError.last("make a link", path) }
+    }
+}

@@ -1,0 +1,41 @@
+package import ClusterModel
+
+/// Where containers live on this node, and with which programs they are run.
+package struct ContainersConfiguration: Sendable, Equatable {
+    /// Containers' folders and images, on a disk; it must allow overlayfs (ext4, xfs, btrfs, tmpfs do).
+    package var stateFolder: String
+    /// runc's own state, gone after a boot; best on tmpfs.
+    package var runtimeFolder: String
+    /// An absolute path, or a name that is looked for in `PATH`.
+    package var runc: String
+    /// The shim's program; nil looks beside the agent's own, then in `PATH`.
+    package var shim: String?
+    /// The most one log file may hold; a container keeps `logFileCount` of them.
+    package var logFileLimit: ByteCount
+    /// How many log files each container keeps.
+    package var logFileCount: Int
+    /// How long runc may take to start a container.
+    package var startTimeout: Duration
+    /// How long a dump or a restore may take.
+    package var checkpointTimeout: Duration
+    /// How long fetching or unpacking one image may take.
+    package var imageTimeout: Duration
+    /// Deleted files that a container still holds open are kept in a checkpoint up to this size each.
+    package var deletedFileLimit: ByteCount
+
+    package init(stateFolder: String, runtimeFolder: String) {
+        self.stateFolder = stateFolder
+        self.runtimeFolder = runtimeFolder
+        runc = "runc"
+        logFileLimit = .mebibytes(16)
+        logFileCount = 4
+        startTimeout = .seconds(60)
+        checkpointTimeout = .seconds(600)
+        imageTimeout = .seconds(1800)
+        deletedFileLimit = .gibibytes(1)
+    }
+
+    var containersFolder: String { "\(stateFolder)/containers" }
+    var imagesFolder: String { "\(stateFolder)/images" }
+    var runcRoot: String { "\(runtimeFolder)/runc" }
+}
