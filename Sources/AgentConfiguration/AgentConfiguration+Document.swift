@@ -77,16 +77,22 @@ extension AgentConfiguration {
     /// The environment's overrides, sorted by variable, and variables that look mistyped.
     package static func overrides(environment: [String: String]) -> ([Override], [DocumentProblem]) {
         let fields = ConfigurationField.all
+        let prefix = "GODWIT_"
         var overrides: [Override] = []
         var problems: [DocumentProblem] = []
-        for (name, value) in environment.sorted(by: { $0.key < $1.key }) where name.hasPrefix("GODWIT_") {
+        for (name, value) in environment.sorted(by: { $0.key < $1.key }) where name.hasPrefix(prefix) {
             if let field = fields.first(where: { $0.variable == name }) {
                 overrides.append(Override(path: field.path, value: value, origin: name))
                 continue
             }
             // Other programs of ours have variables too; only one that names a section, or nearly a key, is meant for us.
             let isOurs = ConfigurationSection.allCases.contains { name.hasPrefix($0.variablePrefix) }
-            let closest = closestText(to: name, among: fields.map(\.variable))
+            let bare = closestText(
+                to: String(name.dropFirst(prefix.count)),
+                among: fields.map { String($0.variable.dropFirst(prefix.count)) },
+                takesBeginnings: false
+            )
+            let closest = bare.map { prefix + $0 }
             guard isOurs || closest != nil else { continue }
             let remedy = closest.map { "did you mean \($0)?" } ?? "`godwitd config default` lists every key"
             problems.append(

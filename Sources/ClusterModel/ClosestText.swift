@@ -1,15 +1,25 @@
 /// The candidate that a mistyped text most likely meant, or nil when none is near.
 ///
 /// Near is an edit distance (insertions, deletions, substitutions, swaps of neighbours) of at most a third of the longer text,
-/// ignoring case, `-` and `_`. Ties go to the first candidate.
-package func closestText(to text: String, among candidates: some Sequence<String>) -> String? {
+/// ignoring case, `-` and `_`; or the text is the beginning of the candidate, or the other way round. Ties go to the first candidate.
+///
+/// Without `takesBeginnings` only the distance counts.
+package func closestText(
+    to text: String,
+    among candidates: some Sequence<String>,
+    takesBeginnings: Bool = true
+) -> String? {
     let wanted = folded(text)
     var best: (distance: Int, candidate: String)?
     for candidate in candidates {
         let other = folded(candidate)
         let bound = max(1, max(wanted.count, other.count) / 3)
-        guard abs(wanted.count - other.count) <= bound else { continue }
-        let distance = editDistance(wanted, other)
+        // Three letters are enough to mean something: `mem` is `memory`, `timeout` is nearly `time`.
+        let isBeginning =
+            takesBeginnings && min(wanted.count, other.count) >= 3
+            && (other.starts(with: wanted) || wanted.starts(with: other))
+        guard isBeginning || abs(wanted.count - other.count) <= bound else { continue }
+        let distance = isBeginning ? 1 : editDistance(wanted, other)
         guard distance <= bound, distance < best?.distance ?? .max else { continue }
         best = (distance, candidate)
     }

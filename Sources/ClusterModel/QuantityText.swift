@@ -15,64 +15,84 @@ extension Duration {
     /// Lengths are at least 0 and at most 100 years of 365 days; a fraction is exact to the nanosecond.
     package init(text: String) throws(QuantityTextError) {
         let trimmed = text.trimmed
-        let seconds: Double
+        let nanoseconds: Int128
         if trimmed.first == "P" || trimmed.first == "p" {
-            seconds = try Self.iso8601(trimmed)
-        } else if let number = decimalNumber(trimmed) {
-            seconds = number
+            nanoseconds = try Self.iso8601(trimmed)
+        } else if let plain = Self.exact(trimmed[...], times: Self.second) {
+            nanoseconds = plain
         } else {
-            seconds = try Self.units(trimmed)
+            nanoseconds = try Self.units(trimmed)
         }
-        guard seconds >= 0 else { throw QuantityTextError("'\(text)' is negative; a length of time is at least 0") }
-        guard seconds <= 100 * 365 * 86400 else { throw QuantityTextError("'\(text)' is longer than 100 years") }
-        // Whole seconds apart, so that the fraction keeps its nanoseconds.
-        let whole = seconds.rounded(.down)
-        self = .seconds(Int64(whole)) + .nanoseconds(Int64(((seconds - whole) * 1e9).rounded()))
+        guard nanoseconds >= 0 else { throw QuantityTextError("'\(text)' is negative; a length of time is at least 0") }
+        guard nanoseconds <= 100 * 365 * 86400 * Self.second else {
+            throw QuantityTextError("'\(text)' is longer than 100 years")
+        }
+        self = .nanoseconds(Int64(nanoseconds))
+    }
+
+    /// Nanoseconds of a second: lengths are added up in whole nanoseconds, since binary fractions would lose some.
+    private static let second: Int128 = 1_000_000_000
+
+    /// A decimal number times a unit, rounded down to whole nanoseconds; nil when the text is no plain decimal number.
+    private static func exact(_ text: Substring, times unit: Int128) -> Int128? {
+        let isNegative = text.first == "-"
+        let digits = (isNegative ? text.dropFirst() : text).filter { $0 != "_" }
+        let parts = digits.split(separator: ".", omittingEmptySubsequences: false)
+        guard (1...2).contains(parts.count), digits.count <= 20, let whole = parts.first else { return nil }
+        let fraction = parts.count == 2 ? parts[1] : ""
+        guard (whole + fraction).allSatisfy(\.isDecimalDigit), !whole.isEmpty, parts.count == 1 || !fraction.isEmpty,
+            let value = Int128(whole + fraction)
+        else { return nil }
+        let scale = fraction.reduce(Int128(1)) { scale, _ in scale * 10 }
+        return value * unit / scale * (isNegative ? -1 : 1)
     }
 
     private static let remedy = "write a length of time such as 90s, 1h30m, 500ms or PT2M"
 
-    private static func units(_ text: String) throws(QuantityTextError) -> Double {
+    private static func units(_ text: String) throws(QuantityTextError) -> Int128 {
         var rest = Substring(text)
-        var total = 0.0
-        var smallest = Double.infinity
+        var total: Int128 = 0
+        var smallest = Int128.max
         guard !rest.isEmpty else { throw QuantityTextError("it is empty; \(remedy)") }
         while !rest.isEmpty {
             let digits = rest.prefix { $0.isDecimalDigit || $0 == "." }
             rest = rest.dropFirst(digits.count).trimmedStart
             let unit = rest.prefix { !$0.isDecimalDigit && $0 != "." && $0 != " " }
             rest = rest.dropFirst(unit.count).trimmedStart
-            guard let number = decimalNumber(String(digits)), !unit.isEmpty else {
+            guard !digits.isEmpty, !unit.isEmpty else {
                 throw QuantityTextError("'\(text)' is not a length of time; \(remedy)")
             }
-            let factor: Double
+            let factor: Int128
             switch unit {
-            case "ns": factor = 1e-9
-            case "us", "µs": factor = 1e-6
-            case "ms": factor = 1e-3
-            case "s", "sec", "second", "seconds": factor = 1
-            case "m", "min", "minute", "minutes": factor = 60
-            case "h", "hour", "hours": factor = 3600
-            case "d", "day", "days": factor = 86400
-            case "w", "week", "weeks": factor = 7 * 86400
+            case "ns": factor = 1
+            case "us", "µs": factor = 1000
+            case "ms": factor = 1_000_000
+            case "s", "sec", "second", "seconds": factor = second
+            case "m", "min", "minute", "minutes": factor = 60 * second
+            case "h", "hour", "hours": factor = 3600 * second
+            case "d", "day", "days": factor = 86400 * second
+            case "w", "week", "weeks": factor = 7 * 86400 * second
             default: throw QuantityTextError("'\(unit)' is not a unit of time; use ns, us, ms, s, m, h, d or w")
             }
             guard factor < smallest else {
                 throw QuantityTextError("'\(text)' does not go from large units to small ones; \(remedy)")
             }
+            guard let length = exact(digits, times: factor) else {
+                throw QuantityTextError("'\(text)' is not a length of time; \(remedy)")
+            }
             smallest = factor
-            total += number * factor
+            total += length
         }
         return total
     }
 
     /// Reads `P[nW][nD][T[nH][nM][nS]]`; years and months have no fixed length and are refused.
-    private static func iso8601(_ text: String) throws(QuantityTextError) -> Double {
+    private static func iso8601(_ text: String) throws(QuantityTextError) -> Int128 {
         let wrong = QuantityTextError(
             "'\(text)' is not an ISO 8601 length of time; write it like PT2M, PT1H30M or P1DT12H"
         )
         var rest = Substring(text.uppercased()).dropFirst()
-        var total = 0.0
+        var total: Int128 = 0
         var isTime = false
         var order = 0
         guard !rest.isEmpty else { throw wrong }
@@ -86,11 +106,11 @@ extension Duration {
             }
             let digits = rest.prefix { $0.isDecimalDigit || $0 == "." || $0 == "," }
             rest = rest.dropFirst(digits.count)
-            guard let unit = rest.first, let number = decimalNumber(String(digits.map { $0 == "," ? "." : $0 })) else {
+            guard let unit = rest.first, !digits.isEmpty else {
                 throw wrong
             }
             rest = rest.dropFirst()
-            let (place, factor): (Int, Double)
+            let (place, factor): (Int, Int128)
             switch (unit, isTime) {
             case ("W", false): (place, factor) = (1, 7 * 86400)
             case ("D", false): (place, factor) = (2, 86400)
@@ -101,9 +121,12 @@ extension Duration {
                 throw QuantityTextError("'\(text)' has years or months, whose length varies; write days: P30D")
             default: throw wrong
             }
-            guard place > order || (place == 2 && order == 2 && !isTime && total == 0) else { throw wrong }
+            guard place > order else { throw wrong }
+            guard let length = exact(Substring(digits.map { $0 == "," ? "." : $0 }), times: factor * second) else {
+                throw wrong
+            }
             order = place
-            total += number * factor
+            total += length
         }
         return total
     }

@@ -1,0 +1,138 @@
+import AgentConfiguration
+import ClusterModel
+import Testing
+
+/// Documents written as Swift literals, each part in a line of its own.
+private func mapping(_ pairs: [(String, DocumentNode)]) -> DocumentNode {
+    DocumentNode(
+        content: .mapping(
+            pairs.enumerated().map {
+                (key: DocumentKey(text: $1.0, place: DocumentPlace(line: $0 + 1, column: 1)), value: $1.1)
+            }
+        ),
+        place: DocumentPlace(line: 1, column: 1)
+    )
+}
+
+private func scalar(_ text: String, line: Int = 7, isQuoted: Bool = false) -> DocumentNode {
+    DocumentNode(content: .scalar(text: text, isQuoted: isQuoted), place: DocumentPlace(line: line, column: 9))
+}
+
+private func problems(
+    _ document: DocumentNode?,
+    environment: [String: String] = [:],
+    flags: [String] = []
+) -> [DocumentProblem] {
+    do throws(DocumentProblems) {
+        _ = try AgentConfiguration.read(document, role: .worker, environment: environment, flags: flags)
+        return []
+    } catch {
+        return error.problems
+    }
+}
+
+struct AgentConfigurationTests {
+    @Test func nothingGivenIsTheDefault() throws {
+        #expect(try AgentConfiguration.read(nil, role: .worker) == AgentConfiguration(role: .worker))
+        #expect(try AgentConfiguration.read(mapping([]), role: .gateway) == AgentConfiguration(role: .gateway))
+    }
+
+    @Test func fileThenEnvironmentThenFlags() throws {
+        let file = mapping([("listen", mapping([("port", scalar("1")), ("address", scalar("10.0.0.1"))]))])
+        let fromFile = try AgentConfiguration.read(file, role: .worker)
+        #expect(fromFile.listen.port == 1)
+        let environment = ["GODWIT_LISTEN_PORT": "2", "PATH": "/bin", "GODWIT_QOS_CONTROL_PERIOD": "250ms"]
+        let fromEnvironment = try AgentConfiguration.read(file, role: .worker, environment: environment)
+        #expect(fromEnvironment.listen.port == 2)
+        #expect(fromEnvironment.listen.address == "10.0.0.1")
+        #expect(fromEnvironment.qos.controlPeriod == .milliseconds(250))
+        let fromFlags = try AgentConfiguration.read(
+            file,
+            role: .worker,
+            environment: environment,
+            flags: ["listen.port=3", "log.format=json"]
+        )
+        #expect(fromFlags.listen.port == 3)
+        #expect(fromFlags.log.format == .json)
+    }
+
+    @Test func everyFieldReadsBackWhatItWrites() throws {
+        for role in NodeRole.allCases {
+            let configuration = AgentConfiguration(role: role)
+            for field in ConfigurationField.all {
+                var text = field.text(in: configuration)
+                if text.hasPrefix("\"") { text = String(text.dropFirst().dropLast()) }
+                var copy = configuration
+                let problems = copy.apply(.init(path: field.path, value: text, origin: "test"))
+                #expect(problems == [], "\(field.path)")
+                #expect(copy == configuration, "\(field.path)")
+            }
+        }
+    }
+
+    @Test func keysAndVariablesAreUniqueAndDescribed() {
+        let fields = ConfigurationField.all
+        #expect(Set(fields.map(\.path)).count == fields.count)
+        #expect(Set(fields.map(\.variable)).count == fields.count)
+        for field in fields {
+            #expect(!field.effect.isEmpty && !field.unit.isEmpty, "\(field.path)")
+        }
+        for section in ConfigurationSection.allCases {
+            #expect(fields.contains { $0.section == section }, "\(section)")
+        }
+    }
+
+    @Test func everyProblemIsToldAtOnceWithItsPlaceAndRemedy() {
+        let document = mapping([
+            ("lisen", mapping([])),
+            ("listen", mapping([("prot", scalar("1")), ("port", scalar("70000", line: 3))])),
+            ("qos", mapping([("controlPeriod", scalar("5 parsecs", line: 4))])),
+            ("log", mapping([("level", scalar("warn", line: 5))])),
+            ("folders", mapping([("state", scalar("var/lib", line: 6))])),
+            ("metrics", mapping([("enabled", scalar("yes", line: 8)), ("address", scalar("localhost", line: 9))])),
+        ])
+        let found = problems(document)
+        #expect(
+            found.map(\.path) == [
+                "lisen", "listen.prot", "listen.port", "folders.state", "metrics.enabled", "metrics.address",
+                "qos.controlPeriod", "log.level",
+            ]
+        )
+        #expect(found[0].message.contains("did you mean 'listen'?"))
+        #expect(found[1].message.contains("did you mean 'port'?"))
+        #expect(found[2].message == "70000 is outside 0...65535")
+        #expect(found[2].place.line == 3)
+        #expect(found[3].message.contains("write /var/lib"))
+        #expect(found[6].message.contains("'parsecs' is not a unit of time"))
+        #expect(found[7].message.contains("did you mean 'warning'?"))
+    }
+
+    @Test func mistypedVariablesAreRefusedAndOthersLeftAlone() {
+        // What `godwit` reads.
+        #expect(problems(nil, environment: ["GODWIT_IDENTITY": "me.pem", "GODWIT_AGENT": "127.0.0.1:7420"]) == [])
+        #expect(problems(nil, environment: ["GODWIT_SERVER": "x", "GODWITLISTEN": "y", "HOME": "/"]) == [])
+        let near = problems(nil, environment: ["GODWIT_LISTEN_PROT": "1"])
+        #expect(near.count == 1 && near[0].message.contains("did you mean GODWIT_LISTEN_PORT?"))
+        let far = problems(nil, environment: ["GODWIT_CONTAINER_LOGS_FLAVOUR": "1"])
+        #expect(far.count == 1 && far[0].path == "GODWIT_CONTAINER_LOGS_FLAVOUR")
+        let wrong = problems(nil, environment: ["GODWIT_LISTEN_PORT": "high"])
+        #expect(wrong.map(\.path) == ["GODWIT_LISTEN_PORT"])
+    }
+
+    @Test func malformedFlagsAreRefused() {
+        #expect(problems(nil, flags: ["listen.port"])[0].message.contains("expected section.key=value"))
+        #expect(problems(nil, flags: ["listen.prot=1"])[0].message.contains("did you mean 'listen.port'?"))
+        #expect(problems(nil, flags: ["listen.port=-1"])[0].path == "--set listen.port")
+    }
+
+    @Test(arguments: ["0.0.0.0", "::", "::1", "fe80::1", "192.168.1.20", "::ffff:10.0.0.1"])
+    func addressesAreAccepted(text: String) {
+        #expect(problems(mapping([("listen", mapping([("address", scalar(text))]))])) == [])
+    }
+
+    @Test(arguments: ["localhost", "256.0.0.1", "1.2.3", "10.0.0.1:80", "fe80::zz", ""])
+    func otherTextsAreNoAddresses(text: String) {
+        let found = problems(mapping([("listen", mapping([("address", scalar(text, isQuoted: true))]))]))
+        #expect(found.map(\.path) == ["listen.address"])
+    }
+}
