@@ -79,11 +79,14 @@ extension QoSController {
         let scale = sum > left ? left / sum : 1
         for (position, floor) in zip(running, floors) { give(floor * scale, to: kept[position].index) }
 
-        let sharing = configuration.sharesWhenAhead && quantile >= 1 && bestEffort.contains { jobs[$0].isRunning }
+        let sharing = quantile >= 1 && bestEffort.contains { jobs[$0].isRunning }
         var ahead: [Int] = []
         for position in running {
             let index = kept[position].index
-            if sharing, isAhead(jobs[index], kept[position].work, situation.now) {
+            let wasAhead = memories[jobs[index].id]?.isAhead ?? false
+            let isAhead = sharing && isAhead(jobs[index], kept[position].work, wasAhead: wasAhead)
+            memories[jobs[index].id]?.isAhead = isAhead
+            if isAhead {
                 ahead.append(index)
                 continue
             }
@@ -128,13 +131,14 @@ extension QoSController {
         }
     }
 
-    /// Whether a job is further ahead of a straight line to its deadline than its `maxOverprogress`, even in the worst case.
-    private func isAhead(_ job: JobView, _ work: RemainingWork, _ now: Timestamp) -> Bool {
-        guard let deadline = job.deadline else { return false }
-        let frame = (deadline - job.submitted).inSeconds
-        // Measured in time, so that it means the same for every kind of job: at full width the worst case would end this early.
-        let earliest = work.work(1) / work.limit(1)
-        return work.left > (1 + job.maxOverprogress) * earliest + 0.05 * frame
+    /// Whether a job has so much more time than it needs that it can let best-effort jobs have some of what is spare.
+    ///
+    /// Measured in time, so that it means the same for every kind of job: the time that is left over the time that the worst case takes at
+    /// full width. Unexpected arrivals are what makes sharing dear, so the bound is far above 1.
+    private func isAhead(_ job: JobView, _ work: RemainingWork, wasAhead: Bool) -> Bool {
+        let ratio = work.left * work.limit(1) / work.work(1)
+        let bound = configuration.aheadFactor * (1 + job.maxOverprogress)
+        return ratio > (wasAhead ? 0.7 * bound : bound)
     }
 
     /// The largest quantile of remaining work at which all of them fit, to 1/64; 0 when none does.

@@ -27,6 +27,7 @@ package struct QoSController: Sendable, Codable, Equatable {
         var boost = 1.0
         var predictedEnd: Timestamp?
         var isSurrendered = false
+        var isAhead = false
         var isAtRisk = false
         var riskSince: Timestamp?
         var safeSince: Timestamp?
