@@ -1,0 +1,247 @@
+import AgentConfiguration
+import Checkpointing
+import ClusterModel
+import ClusterState
+import Containers
+import GPU
+import ImageStore
+import LinuxSystem
+import Logging
+import Metrics
+import NIO
+import QoS
+import ResourceSamples
+import ServiceLifecycle
+import Storage
+import TLS
+import Transport
+import UnixSignals
+
+// `godwitd run`: puts the parts together, in the order in which they need each other.
+extension AgentProgram {
+    /// Runs the agent until it is told to stop.
+    package static func run(configurationPath: String) async throws {
+        let (configuration, bundle) = try readIdentity(configurationPath: configurationPath)
+        guard case .node(let cluster, let site, let node, let role) = bundle.identity else {
+            throw Failure(
+                "\(configuration.identity.bundle) is the certificate of \(bundle.identity), and an agent needs one of a node; make it "
+                    + "with `godwit ca issue --node NAME --site SITE --role worker`",
+                exitCode: 78
+            )
+        }
+        let registry = MetricsRegistry()
+        let logger = bootstrap(configuration, registry: registry, node: node)
+        try prepareFolders(configuration)
+
+        let probed = await probe(configuration)
+        let reports = probed.capabilities
+        for report in reports where !report.isPresent {
+            logger.log(
+                level: report.isRequired ? .warning : .info,
+                "node.capability.missing",
+                metadata: ["capability": "\(report.name)", "cost": "\(report.cost)", "remedy": "\(report.remedy)"]
+            )
+        }
+        let facts = NodeFacts(
+            cluster: cluster,
+            site: site,
+            node: node,
+            role: role,
+            kernel: Machine.kernelRelease,
+            capabilities: reports,
+            startedAt: .now
+        )
+        let agentMetrics = AgentMetrics(registry: registry)
+        let (store, _) = try await StateStore.open(folder: configuration.folders.state + "/state")
+        let replica = try await Replica(
+            store: store,
+            metrics: agentMetrics,
+            logger: logger,
+            snapshotInterval: configuration.limits.snapshotEntries
+        )
+        let hub = ChangeHub()
+        await replica.listen { acceptance in hub.publish(acceptance.changed + acceptance.pruned) }
+        try await configureLimits(configuration, replica)
+
+        let inventory = GPUInventory()
+        let monitor = await ResourceMonitor(inventory: inventory)
+        let settings = try nodeSettings(configuration, devices: await monitor.reading.devices.map(\.index))
+        let host = try SystemContainerHost(
+            configuration,
+            criu: probed.facts.criu,
+            capacity: settings.capacity,
+            inventory: inventory,
+            logger: logger
+        )
+        let images = SystemCheckpointStore(
+            store: try ImageStore(
+                folder: configuration.folders.state + "/checkpoints",
+                configuration: ImageStoreConfiguration(
+                    workerThreads: configuration.checkpoints.compressionThreads == 0
+                        ? nil : configuration.checkpoints.compressionThreads,
+                    reserve: configuration.checkpoints.minimumFree
+                )
+            ),
+            spaceLimit: configuration.checkpoints.spaceLimit
+        )
+        let now: @Sendable () -> Timestamp = { WallClock.now() }
+        let controller = NodeController(
+            node: node,
+            replica: replica,
+            host: host,
+            images: images,
+            qos: policyConfiguration(configuration),
+            hub: hub,
+            metrics: agentMetrics,
+            settings: settings,
+            logger: logger,
+            now: now
+        )
+        try await controller.open()
+
+        let control = ControlService(
+            node: facts,
+            replica: replica,
+            controller: controller,
+            store: store,
+            hub: hub,
+            containerLogs: host,
+            resources: monitor,
+            metrics: agentMetrics,
+            logger: logger,
+            now: now
+        )
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: min(4, Machine.processorCount))
+        let server = RPCServer(
+            configuration: serverConfiguration(configuration, logger: logger),
+            tls: try TLSContext(.server, bundle),
+            group: group,
+            handler: control
+        )
+        let address = try await server.start(host: configuration.listen.address, port: configuration.listen.port)
+        logger.notice(
+            "agent.ready",
+            metadata: ["node": "\(node)", "cluster": "\(cluster)", "address": "\(address)", "version": "\(version)"]
+        )
+        var services: [any Service] = [
+            ControllerService(controller: controller),
+            MaintenanceService(replica: replica, store: store, host: host, logger: logger, now: now),
+            monitor,
+            ControlServerService(server: server, grace: configuration.shutdown.grace),
+        ]
+        if configuration.metrics.isEnabled {
+            services.append(
+                MetricsService(
+                    host: configuration.metrics.address,
+                    port: configuration.metrics.port,
+                    registry: registry,
+                    logger: logger,
+                    problems: { await control.problems() }
+                )
+            )
+        }
+        services.append(
+            NotifierService(
+                notifier: ServiceNotifier(),
+                status: "node \(node) of cluster \(cluster) answers on \(address)",
+                logger: logger
+            )
+        )
+        let running = ServiceGroup(
+            configuration: .init(
+                services: services.map { .init(service: $0) },
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger
+            )
+        )
+        try await running.run()
+        try await store.close()
+        try await group.shutdownGracefully()
+        logger.notice("agent.stopped")
+    }
+
+    /// Reads the configuration twice: its defaults depend on the role, and the certificate that it names says the role.
+    private static func readIdentity(configurationPath: String) throws -> (AgentConfiguration, IdentityBundle) {
+        let first = try readConfiguration(path: configurationPath, role: .worker)
+        let bundle: IdentityBundle
+        do { bundle = try IdentityBundle.load(first.identity.bundle) } catch {
+            throw Failure("the node's certificate cannot be used: \(error)", exitCode: 78)
+        }
+        guard case .node(_, _, _, let role) = bundle.identity, role != .worker else { return (first, bundle) }
+        return (try readConfiguration(path: configurationPath, role: role), bundle)
+    }
+
+    private static func bootstrap(
+        _ configuration: AgentConfiguration,
+        registry: MetricsRegistry,
+        node: NodeID
+    ) -> Logger {
+        let level = Logger.Level(rawValue: configuration.log.level.rawValue) ?? .info
+        let format: StructuredLogHandler.Format = configuration.log.format == .json ? .json : .text
+        LoggingSystem.bootstrap { label in
+            StructuredLogHandler(label: label, level: level, format: format) { WallClock.now().description }
+        }
+        MetricsSystem.bootstrap(registry)
+        return Logger(label: "godwitd")
+    }
+
+    private static func prepareFolders(_ configuration: AgentConfiguration) throws {
+        for (folder, mode) in [
+            (configuration.folders.state, mode_t(0o700)), (configuration.folders.runtime, 0o700),
+            (configuration.folders.logs, 0o750), (configuration.checkpoints.tmpfs, 0o700),
+        ] {
+            do { try FileSystem.createFolder(folder, mode: mode) } catch {
+                throw Failure("\(error); godwitd runs as root, or give it folders that it may write (folders.*)")
+            }
+        }
+    }
+
+    private static func configureLimits(_ configuration: AgentConfiguration, _ replica: Replica) async throws {
+        var limits = StateLimits()
+        limits.liveJobs = configuration.limits.jobs
+        limits.endedJobs = configuration.limits.endedJobs
+        limits.endedRetention = configuration.limits.endedRetention
+        if await replica.state.limits != limits { try await replica.propose(.configure(limits)) }
+    }
+
+    private static func nodeSettings(
+        _ configuration: AgentConfiguration,
+        devices: [Int]
+    ) throws -> NodeControllerSettings {
+        let own = VCPUCount(Double(Machine.processorCount))
+        let wanted = configuration.qos.capacity > .zero ? configuration.qos.capacity : own - configuration.qos.reserve
+        guard wanted.rawValue >= 0.1 else {
+            throw Failure("qos.reserve leaves \(wanted) of \(own) vCPUs for jobs; reserve less", exitCode: 78)
+        }
+        var settings = NodeControllerSettings(capacity: wanted, memory: try Machine.memory().total, devices: devices)
+        settings.period = configuration.sampling.period
+        settings.historyPeriod = max(.seconds(5), configuration.sampling.recordPeriod)
+        settings.containerLimit = configuration.limits.schedulesJobs ? configuration.limits.jobs : 0
+        return settings
+    }
+
+    private static func policyConfiguration(_ configuration: AgentConfiguration) -> QoS::QoSConfiguration {
+        var policy = QoS::QoSConfiguration()
+        policy.workUncertainty = configuration.qos.workUncertainty
+        policy.deadlineGuard = configuration.qos.deadlineGuard
+        policy.minimumAllocation = configuration.qos.minimumAllocation.rawValue
+        policy.paperInterval = configuration.qos.paperInterval
+        return policy
+    }
+
+    private static func serverConfiguration(
+        _ configuration: AgentConfiguration,
+        logger: Logger
+    ) -> RPCServerConfiguration {
+        var limits = RPCLimits.agent
+        limits.maximumConnections = configuration.limits.connections
+        return RPCServerConfiguration(software: "godwitd \(version)", limits: limits) { event in
+            switch event {
+            case .opened(let peer, let address):
+                logger.debug("connection.opened", metadata: ["peer": "\(peer)", "address": "\(address)"])
+            case .refused(let address, let reason):
+                logger.info("connection.refused", metadata: ["address": "\(address)", "reason": "\(reason)"])
+            }
+        }
+    }
+}

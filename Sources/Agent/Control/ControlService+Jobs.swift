@@ -1,0 +1,167 @@
+import ClusterModel
+import ClusterState
+import ControlMessages
+import CoreMetrics
+import Storage
+import TLS
+import Transport
+
+// Submitting jobs and acting on them.
+extension ControlService {
+    func submit(_ call: RPCCall) async throws {
+        try call.require(.submit)
+        let request = try call.decode(WireJobSubmitRequest.self)
+        let specification = try specification(request.document)
+        if let impossible = await controller.impossibility(specification) {
+            throw RPCFailure(.invalid, "job '\(specification.name)' can never run here: \(impossible)")
+        }
+        let moment = now()
+        let admission = await controller.admission(of: specification, at: moment)
+        guard admission.verdict != .infeasible || request.allowInfeasible else {
+            throw RPCFailure(
+                .conflict,
+                "the deadline of '\(specification.name)' cannot be kept: \(admission.reason) Ask for less or for more time, or "
+                    + "submit with --allow-infeasible to have it tried all the same"
+            )
+        }
+        var generator = SystemRandomNumberGenerator()
+        let submission = Submission(
+            id: JobID.random(using: &generator),
+            specification: specification,
+            submitter: user(call),
+            time: moment,
+            idempotencyKey: request.idempotencyKey.isEmpty ? nil : request.idempotencyKey,
+            admission: admission
+        )
+        // Submission and first start are one write to the disk when there is room at once.
+        var commands: [Command] = [.submit(submission)]
+        if await controller.roomObstacle(specification, memoryLimit: specification.resources.memory) == nil {
+            commands.append(.begin(job: submission.id, node: node.node, time: moment))
+        }
+        let outcome = try await replica.propose(commands)[0]
+        guard let id = outcome.acceptance?.submitted else {
+            throw outcome.refusal ?? Refusal(.conflict, "Not accepted.")
+        }
+        if id == submission.id { metrics.jobsSubmitted.increment() }
+        var reply = WireJobSubmitReply()
+        reply.id = id.rawValue
+        reply.name = specification.name
+        reply.admission = admission.wire
+        call.reply(reply)
+    }
+
+    func plan(_ call: RPCCall) async throws {
+        let request = try call.decode(WireJobPlanRequest.self)
+        let specification = try specification(request.document)
+        var admission = await controller.admission(of: specification, at: now())
+        if let impossible = await controller.impossibility(specification) {
+            admission.verdict = .infeasible
+            admission.reason = "It can never run here: \(impossible)."
+        } else if let obstacle = await controller.roomObstacle(
+            specification,
+            memoryLimit: specification.resources.memory
+        ) {
+            admission.reason += " " + obstacle
+        }
+        var reply = WireJobPlanReply()
+        reply.name = specification.name
+        reply.admission = admission.wire
+        reply.node = node.node.rawValue
+        call.reply(reply)
+    }
+
+    private func specification(_ document: WireDocument) throws -> JobSpecification {
+        do {
+            return try documents.jobSpecification(
+                [UInt8](document.content),
+                name: document.name,
+                baseFolder: document.workingDirectory
+            )
+        } catch let error as DocumentProblems {
+            let count = error.problems.count
+            throw RPCFailure(
+                .invalid,
+                "\(document.name.isEmpty ? "the document" : document.name) has \(count) problem\(count == 1 ? "" : "s")",
+                problems: error.problems
+            )
+        }
+    }
+
+    func cancel(_ call: RPCCall) async throws {
+        let request = try call.decode(WireJobCancelRequest.self)
+        let record = try await ownJob(request.job, call)
+        let grace: Duration = request.graceSeconds > 0 ? .seconds(min(request.graceSeconds, 86400)) : .seconds(10)
+        _ = try await propose(.requestCancel(job: record.id, grace: grace, by: user(call), time: now()))
+        let ended = try await wait(for: record.id) { $0.state.isFinal }
+        var reply = WireJobCancelReply()
+        reply.state = ended.state.rawValue
+        call.reply(reply)
+    }
+
+    func checkpoint(_ call: RPCCall) async throws {
+        let request = try call.decode(WireJobCheckpointRequest.self)
+        let record = try await ownJob(request.job, call)
+        let before = record.lastGeneration
+        let lastDecision = await replica.state.lastDecision
+        _ = try await propose(
+            .requestCheckpoint(job: record.id, stops: request.stop, by: user(call), time: now())
+        )
+        let after = try await wait(for: record.id) { current in
+            guard current.state.mayHaveContainer || current.state == .suspended else { return true }
+            if case .checkpoint = current.request { return false }
+            return current.openCheckpoint == nil
+        }
+        guard let entry = after.catalog.last(where: { $0.generation > before && $0.state == .complete }) else {
+            let decisions = try await store.decisions(of: record.id, after: lastDecision, limit: 100)
+            let reason = decisions.last { $0.decision.kind == .warned }?.decision.sentence ?? after.message
+            throw RPCFailure(.conflict, "no checkpoint was taken of '\(record.specification.name)': \(reason)")
+        }
+        var reply = WireJobCheckpointReply()
+        reply.checkpoint = entry.wire
+        call.reply(reply)
+    }
+
+    func restore(_ call: RPCCall) async throws {
+        let request = try call.decode(WireJobRestoreRequest.self)
+        let record = try await ownJob(request.job, call)
+        let began = ContinuousClock.now
+        let lastDecision = await replica.state.lastDecision
+        let generation = request.generation == 0 ? nil : CheckpointGeneration(rawValue: request.generation)
+        _ = try await propose(
+            .requestRestore(job: record.id, generation: generation, by: user(call), time: now())
+        )
+        let after = try await wait(for: record.id) { current in
+            current.state.isFinal || current.state == .suspended
+                || (current.state == .running && current.incarnation > record.incarnation)
+        }
+        let decisions = try await store.decisions(of: record.id, after: lastDecision, limit: 100)
+        guard after.state == .running, let restored = decisions.last(where: { $0.decision.kind == .restored }) else {
+            throw RPCFailure(.conflict, "'\(record.specification.name)' was not restored: \(after.message)")
+        }
+        var reply = WireJobRestoreReply()
+        reply.generation = UInt32(restored.decision.numbers.first { $0.name == "generation" }?.value ?? 0)
+        reply.seconds = began.duration(to: .now).inSeconds
+        reply.message = restored.decision.sentence
+        call.reply(reply)
+    }
+
+    func resize(_ call: RPCCall) async throws {
+        let request = try call.decode(WireJobResizeRequest.self)
+        let record = try await ownJob(request.job, call)
+        var resize = Resize(job: record.id, by: user(call), time: now())
+        if request.hasVcpus { resize.allocation = request.vcpus > 0 ? .pin(VCPUCount(request.vcpus)) : .release }
+        if request.cpuLimitVcpus != 0 {
+            resize.cpuLimit =
+                request.cpuLimitVcpus < 0 ? LimitOverride.CPU.none : .limit(VCPUCount(request.cpuLimitVcpus))
+        }
+        if request.memoryBytes > 0 { resize.memory = ByteCount(rawValue: request.memoryBytes) }
+        let acceptance = try await propose(.requestResize(resize))
+        let took = await controller.applyNow(record.id)
+        let after = await replica.state.job(record.id) ?? record
+        var reply = WireJobResizeReply()
+        reply.allocationVcpus = (await controller.standing(of: record.id)?.allocation ?? after.allocation).rawValue
+        reply.seconds = took.inSeconds
+        reply.message = acceptance.decisions.map(\.decision.sentence).joined(separator: " ")
+        call.reply(reply)
+    }
+}

@@ -1,0 +1,176 @@
+import ClusterModel
+import ClusterState
+import ControlMessages
+import CoreMetrics
+import Logging
+import NIO
+import Storage
+import SwiftProtobuf
+import TLS
+import Transport
+
+/// Answers the control plane: what `godwit` and other clients ask.
+///
+/// Every change is proposed to the replicated state and acknowledged when it is durable; then the node controller carries it out.
+/// Who may do what: `read` looks, `submit` also submits jobs and acts on the own ones, `admin` acts on every job.
+struct ControlService: RPCHandler {
+    let node: NodeFacts
+    let replica: Replica
+    let controller: NodeController
+    let store: any StateStoring
+    let hub: ChangeHub
+    let containerLogs: any LogSource
+    let resources: ResourceMonitor
+    let metrics: AgentMetrics
+    let logger: Logger
+    let now: @Sendable () -> Timestamp
+
+    /// Reads documents of jobs; knows no state.
+    let documents = DocumentShell()
+
+    init(
+        node: NodeFacts,
+        replica: Replica,
+        controller: NodeController,
+        store: any StateStoring,
+        hub: ChangeHub,
+        containerLogs: any LogSource,
+        resources: ResourceMonitor,
+        metrics: AgentMetrics,
+        logger: Logger,
+        now: @escaping @Sendable () -> Timestamp
+    ) {
+        self.node = node
+        self.replica = replica
+        self.controller = controller
+        self.store = store
+        self.hub = hub
+        self.containerLogs = containerLogs
+        self.resources = resources
+        self.metrics = metrics
+        self.logger = logger
+        self.now = now
+    }
+
+    func answerAtOnce(_ request: RPCRequest) -> ByteBuffer? {
+        guard request.method == .echo, let echo = try? request.decode(WireEchoRequest.self) else { return nil }
+        var reply = WireEchoReply()
+        reply.payload = echo.payload
+        guard let bytes: [UInt8] = try? reply.serializedBytes() else { return nil }
+        return ByteBuffer(bytes: bytes)
+    }
+
+    func handle(_ call: RPCCall) async throws {
+        metrics.requests.increment()
+        do {
+            try await answer(call)
+        } catch let refusal as Refusal {
+            metrics.requestsRefused.increment()
+            throw RPCFailure(refusal)
+        } catch let failure as RPCFailure {
+            metrics.requestsRefused.increment()
+            throw failure
+        } catch let error as StorageError {
+            metrics.requestsRefused.increment()
+            throw RPCFailure(
+                error.code == .full ? .exhausted : .unavailable,
+                "the change was not made, nothing is lost: \(error)"
+            )
+        }
+    }
+
+    private func answer(_ call: RPCCall) async throws {
+        switch call.method {
+        case .status: try await status(call)
+        case .nodeList: try await nodeList(call)
+        case .nodeShow: try await nodeShow(call)
+        case .jobSubmit: try await submit(call)
+        case .jobPlan: try await plan(call)
+        case .jobList: try await list(call)
+        case .jobShow: try await show(call)
+        case .jobWatch: try await watch(call)
+        case .jobExplain: try await explain(call)
+        case .jobLogs: try await logs(call)
+        case .jobCheckpoint: try await checkpoint(call)
+        case .jobRestore: try await restore(call)
+        case .jobResize: try await resize(call)
+        case .jobCancel: try await cancel(call)
+        case .echo:
+            var reply = WireEchoReply()
+            reply.payload = try call.decode(WireEchoRequest.self).payload
+            call.reply(reply)
+        case .unspecified, .UNRECOGNIZED:
+            throw RPCFailure(
+                .unimplemented,
+                "this agent (\(AgentProgram.version)) does not know method \(call.method.rawValue); upgrade the agent"
+            )
+        }
+    }
+
+    // MARK: Helpers
+
+    /// The user that a change is attributed to.
+    func user(_ call: RPCCall) -> UserID {
+        switch call.peer {
+        case .user(_, let user, _): user
+        case .node(_, _, let node, _): UserID(rawValue: node.rawValue)
+        }
+    }
+
+    /// Finds the job that a request names.
+    func job(_ reference: WireJobReference) async throws -> JobRecord {
+        try await replica.state.resolve(reference.nameOrID)
+    }
+
+    /// Finds the job and checks that the caller may act on it.
+    func ownJob(_ reference: WireJobReference, _ call: RPCCall) async throws -> JobRecord {
+        try call.require(.submit)
+        let record = try await job(reference)
+        guard call.peer.right == .admin || record.submitter == user(call) else {
+            throw RPCFailure(
+                .forbidden,
+                "job '\(record.specification.name)' belongs to \(record.submitter); ask its owner or an administrator"
+            )
+        }
+        return record
+    }
+
+    /// Proposes a change; a refusal reaches the caller.
+    func propose(_ command: Command) async throws -> Acceptance {
+        switch try await replica.propose(command) {
+        case .accepted(let acceptance): return acceptance
+        case .refused(let refusal): throw refusal
+        }
+    }
+
+    func summary(_ record: JobRecord) async -> WireJobSummary {
+        record.wireSummary(standing: await controller.standing(of: record.id), now: now())
+    }
+
+    /// Waits until the job's record fulfils the condition; the caller's time limit cancels the wait.
+    func wait(for id: JobID, until condition: (JobRecord) -> Bool) async throws -> JobRecord {
+        let subscription = hub.subscribe()
+        defer { subscription.end() }
+        if let record = await replica.state.job(id), condition(record) { return record }
+        for await _ in subscription.changes where subscription.take().contains(id) {
+            guard let record = await replica.state.job(id) else { break }
+            if condition(record) { return record }
+        }
+        try Task.checkCancellation()
+        throw RPCFailure(.unavailable, "job \(id) was forgotten while it was waited for")
+    }
+}
+
+extension RPCFailure {
+    /// The refusal of a command as it travels.
+    init(_ refusal: Refusal) {
+        let code: Code =
+            switch refusal.code {
+            case .notFound: .notFound
+            case .conflict, .stale: .conflict
+            case .invalid: .invalid
+            case .exhausted: .exhausted
+            }
+        self.init(code, refusal.message)
+    }
+}

@@ -1,0 +1,209 @@
+import Checkpointing
+import ClusterModel
+import ClusterState
+import CoreMetrics
+import Logging
+import Metrics
+import ResourceSamples
+
+// Taking checkpoints, restoring from them, and setting straight what a crash interrupted.
+extension NodeController {
+    /// Takes a checkpoint: the one a user asked for, or the one that is due.
+    func checkpoint(_ record: JobRecord, _ key: ContainerKey) {
+        operate(.checkpoint, on: record.id) { [self] in
+            let outcome = await report([
+                .beginCheckpoint(job: key.job, incarnation: key.incarnation, time: now())
+            ])
+            guard outcome.first?.acceptance != nil, let begun = await replica.state.job(key.job),
+                let open = begun.openCheckpoint
+            else { return }
+            await take(open, of: begun, key)
+        }
+    }
+
+    private func take(_ open: OpenCheckpoint, of record: JobRecord, _ key: ContainerKey) async {
+        let request = CheckpointRequest(
+            job: key.job,
+            incarnation: key.incarnation,
+            generation: open.generation,
+            stopsContainer: open.stops,
+            expectedBytes: containers[key.job]?.recent.last?.memory ?? .zero
+        )
+        let shell = CheckpointShell(
+            request,
+            of: .init(
+                key: key,
+                specification: record.specification,
+                cpuLimit: record.cpuLimit,
+                settled: record.ledger.settled
+            ),
+            limits: settings.checkpointLimits,
+            host: host,
+            images: images,
+            logger: logger,
+            now: now,
+            onFreeze: { [self] isFrozen in await setFrozen(key, isFrozen) },
+            onRecord: { [self] stored in
+                let entry = catalogEntry(stored, completedIterations: record.completedIterations)
+                await report([.checkpointRecorded(job: key.job, entry: entry, time: now())])
+            }
+        )
+        operations[key.job]?.containerEnded = { shell.containerEnded() }
+        if containers[key.job]?.key != key || containers[key.job]?.exit != nil { shell.containerEnded() }
+        switch await shell.run() {
+        case .recorded(let stored):
+            metrics.checkpointsTaken.increment()
+            metrics.checkpointFrozen.record(duration: stored.frozen)
+            metrics.checkpointTotal.record(duration: stored.total)
+        case .failed(let failure):
+            metrics.checkpointsFailed.increment()
+            logger.warning("checkpoint.failed", metadata: ["job": "\(key.job)", "reason": "\(failure)"])
+            await report([
+                .checkpointFailed(
+                    job: key.job,
+                    generation: open.generation,
+                    reason: failure.reason,
+                    isInterrupted: false,
+                    time: now()
+                )
+            ])
+        }
+        await setFrozen(key, false)
+    }
+
+    private func setFrozen(_ key: ContainerKey, _ isFrozen: Bool) async {
+        if containers[key.job]?.key == key { containers[key.job]?.isFrozen = isFrozen }
+    }
+
+    private nonisolated func catalogEntry(_ stored: CheckpointRecord, completedIterations: Int) -> CatalogEntry {
+        CatalogEntry(
+            generation: stored.generation,
+            taken: stored.taken,
+            node: node,
+            incarnation: stored.incarnation,
+            frozen: stored.frozen,
+            total: stored.total,
+            raw: stored.rawBytes,
+            stored: stored.storedBytes,
+            consumed: stored.ledger,
+            completedIterations: completedIterations
+        )
+    }
+
+    /// Makes the container of an incarnation from a checkpoint.
+    func restore(_ record: JobRecord, _ key: ContainerKey, from generation: CheckpointGeneration) {
+        let plan = restorePlan(record, key)
+        operate(.restore, on: record.id) { [self] in
+            guard let entry = record.checkpoint(generation) else {
+                await restoreFailed(key, generation, "it is not in the catalog", isDamaged: false)
+                return
+            }
+            let candidate = CheckpointRecord(
+                job: key.job,
+                incarnation: entry.incarnation,
+                generation: generation,
+                taken: entry.taken,
+                frozen: entry.frozen,
+                total: entry.total,
+                rawBytes: entry.raw,
+                storedBytes: entry.stored,
+                ledger: entry.consumed
+            )
+            // Which generation is tried when this one fails is the replicated state's to say, not this node's.
+            let shell = RestoreShell(
+                RestoreRequest(job: key.job, candidates: [candidate], startsOver: false),
+                plan: plan,
+                limits: settings.restoreLimits,
+                host: host,
+                images: images,
+                logger: logger,
+                onDamage: { _, reason in
+                    await self.report([
+                        .checkpointDamaged(job: key.job, generation: generation, reason: reason, time: self.now())
+                    ])
+                }
+            )
+            switch await shell.run() {
+            case .running:
+                metrics.restores.increment()
+                await running(plan)
+            case .startOver(let passedOver):
+                await restoreFailed(key, generation, passedOver.last?.reason ?? "it failed", isDamaged: false)
+            case .failed(let reason, let passedOver):
+                await restoreFailed(key, generation, passedOver.last?.reason ?? reason, isDamaged: false)
+            }
+        }
+    }
+
+    private func restoreFailed(
+        _ key: ContainerKey,
+        _ generation: CheckpointGeneration,
+        _ reason: String,
+        isDamaged: Bool
+    ) async {
+        devicesInUse[key.job] = nil
+        logger.warning("restore.failed", metadata: ["container": "\(key)", "reason": "\(reason)"])
+        await report([
+            .restoreFailed(
+                RestoreFailure(
+                    job: key.job,
+                    incarnation: key.incarnation,
+                    generation: generation,
+                    reason: reason,
+                    isDamaged: isDamaged,
+                    time: now()
+                )
+            )
+        ])
+    }
+
+    // MARK: After a restart
+
+    /// A checkpoint whose images became complete before the agent ended is worth its record.
+    func settleInterruptedCheckpoint(_ record: JobRecord, stored: [CheckpointRecord]) async {
+        guard record.state == .checkpointing, let open = record.openCheckpoint,
+            let complete = stored.first(where: {
+                $0.job == record.id && $0.generation == open.generation && $0.state == .complete
+            })
+        else { return }
+        let entry = catalogEntry(complete, completedIterations: record.completedIterations)
+        await report([.checkpointRecorded(job: record.id, entry: entry, time: now())])
+    }
+
+    /// A checkpoint that was not complete is none; a user's request for it is tried again.
+    func failInterruptedCheckpoint(_ record: JobRecord) async {
+        guard let current = await replica.state.job(record.id), current.state == .checkpointing,
+            let open = current.openCheckpoint
+        else { return }
+        await report([
+            .checkpointFailed(
+                job: record.id,
+                generation: open.generation,
+                reason: "the agent ended while it was being taken",
+                isInterrupted: true,
+                time: now()
+            )
+        ])
+    }
+
+    /// Sets catalog and store straight: files nobody knows are deleted, entries without files are damaged.
+    func compareCatalog(_ state: ClusterState, stored: [CheckpointRecord]) async {
+        for one in stored where state.job(one.job)?.checkpoint(one.generation) == nil {
+            logger.info(
+                "checkpoint.unknown.removed",
+                metadata: ["job": "\(one.job)", "generation": "\(one.generation)"]
+            )
+            try? await images.remove(job: one.job, generation: one.generation)
+        }
+        for record in state.jobs {
+            for entry in record.catalog where entry.state == .complete && entry.node == node {
+                let onDisk = stored.first { $0.job == record.id && $0.generation == entry.generation }
+                let reason = onDisk == nil ? "its files are gone from the store" : onDisk?.damage
+                guard let reason else { continue }
+                await report([
+                    .checkpointDamaged(job: record.id, generation: entry.generation, reason: reason, time: now())
+                ])
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+import Checkpointing
+import ClusterModel
+import ClusterState
+import CoreMetrics
+import Logging
+import Metrics
+import ResourceSamples
+
+// Starting, stopping, adopting and losing containers.
+extension NodeController {
+    /// Begins a queued job when the node has room for it, and says why it waits when not.
+    func beginIfRoom(_ record: JobRecord) {
+        let moment = now()
+        if let notBefore = record.notBefore, moment < notBefore { return }
+        let obstacle = roomObstacle(record.specification, memoryLimit: record.memoryLimit)
+        operate(.report, on: record.id) { [self] in
+            if let obstacle {
+                await report([.waiting(job: record.id, reason: obstacle, time: moment)])
+            } else {
+                await report([.begin(job: record.id, node: node, time: moment)])
+            }
+        }
+    }
+
+    /// Why a job cannot begin now; nil when it can.
+    func roomObstacle(_ specification: JobSpecification, memoryLimit: ByteCount?) -> String? {
+        let busy = operations.count { $0.value.kind == .start || $0.value.kind == .restore }
+        guard containers.count + busy < settings.containerLimit else {
+            return "Waits: \(containers.count) containers run here, which is the bound (limits.containers)."
+        }
+        let promised = containers.values.reduce(ByteCount.zero) { $0 + ($1.memoryLimit ?? .zero) }
+        let wanted = memoryLimit ?? .zero
+        guard promised + wanted <= settings.memory else {
+            return
+                "Waits for memory: it asks for \(wanted), and \(promised) of \(settings.memory) are promised to other jobs."
+        }
+        let free = freeDevices().count
+        guard specification.resources.gpus <= free else {
+            return
+                "Waits for GPUs: it asks for \(specification.resources.gpus), and \(free) of \(settings.devices.count) are free."
+        }
+        return nil
+    }
+
+    /// Why a job can never run on this node; nil when it can.
+    func impossibility(_ specification: JobSpecification) -> String? {
+        if let memory = specification.resources.memory, memory > settings.memory {
+            return "it asks for \(memory) of memory, and the node has \(settings.memory) for jobs; ask for less"
+        }
+        if specification.resources.gpus > settings.devices.count {
+            return "it asks for \(specification.resources.gpus) GPUs, and the node has \(settings.devices.count); "
+                + "`godwit node show` lists them"
+        }
+        return nil
+    }
+
+    private func freeDevices() -> [Int] {
+        let used = Set(devicesInUse.values.joined())
+        return settings.devices.filter { !used.contains($0) }
+    }
+
+    func restorePlan(_ record: JobRecord, _ key: ContainerKey) -> ContainerPlan { plan(record, key) }
+
+    private func plan(_ record: JobRecord, _ key: ContainerKey) -> ContainerPlan {
+        let devices = Array(freeDevices().prefix(record.specification.resources.gpus))
+        if !devices.isEmpty { devicesInUse[key.job] = devices }
+        return ContainerPlan(
+            key: key,
+            specification: record.specification,
+            allocation: startAllocation(record),
+            cpuLimit: record.cpuLimit,
+            memoryLimit: record.memoryLimit,
+            devices: devices
+        )
+    }
+
+    func start(_ record: JobRecord, _ key: ContainerKey) {
+        let plan = plan(record, key)
+        operate(.start, on: record.id) { [self] in
+            let began = ContinuousClock.now
+            do {
+                try await host.start(plan)
+            } catch {
+                await startFailed(key, "\(error)")
+                return
+            }
+            metrics.containerStart.record(duration: began.duration(to: .now))
+            await running(plan)
+        }
+    }
+
+    private func startFailed(_ key: ContainerKey, _ reason: String) async {
+        devicesInUse[key.job] = nil
+        logger.warning("job.start.failed", metadata: ["job": "\(key.job)", "reason": "\(reason)"])
+        await report([
+            .exited(
+                job: key.job,
+                incarnation: key.incarnation,
+                exit: .notStarted(reason: reason),
+                consumed: nil,
+                time: now()
+            )
+        ])
+    }
+
+    /// Takes note of a container that runs, and reports it.
+    func running(_ plan: ContainerPlan) async {
+        watch(plan.key, allocation: plan.allocation, cpuLimit: plan.cpuLimit, memoryLimit: plan.memoryLimit)
+        let outcome = await report([.started(job: plan.key.job, incarnation: plan.key.incarnation, time: now())])
+        if let refusal = outcome.first?.refusal {
+            // Somebody else's word is newer; this container has no right to run.
+            logger.warning("job.start.stale", metadata: ["job": "\(plan.key)", "reason": "\(refusal)"])
+            try? await host.stop(plan.key, grace: .zero)
+        }
+    }
+
+    func watch(_ key: ContainerKey, allocation: VCPUCount, cpuLimit: VCPUCount?, memoryLimit: ByteCount?) {
+        var status = ContainerStatus(key: key, allocation: allocation, cpuLimit: cpuLimit, memoryLimit: memoryLimit)
+        if let sample = host.sample(key) { status.recent = [sample] }
+        status.watch = Task(name: "job.exit") {
+            let exit = await host.exit(of: key)
+            await ended(key, exit)
+        }
+        containers[key.job] = status
+    }
+
+    /// A container has ended, whoever caused it: reports it, deletes what is left, and looks at the job again.
+    private func ended(_ key: ContainerKey, _ exit: ContainerExit) async {
+        guard containers[key.job]?.key == key, containers[key.job]?.exit == nil else { return }
+        containers[key.job]?.exit = exit
+        operations[key.job]?.containerEnded?()
+        let consumed = host.sample(key)?.cpuTime
+        logger.info("container.ended", metadata: ["container": "\(key)", "exit": "\(exit.sentence)"])
+        let outcomes = await report([
+            .exited(job: key.job, incarnation: key.incarnation, exit: exit, consumed: consumed, time: now())
+        ])
+        if let refusal = outcomes.first?.refusal, refusal.code != .stale {
+            logger.debug("container.exit.refused", metadata: ["container": "\(key)", "reason": "\(refusal)"])
+        }
+        await discard(key)
+        await reconcile([key.job])
+    }
+
+    /// Deletes what is left of a container that has ended.
+    private func discard(_ key: ContainerKey) async {
+        do {
+            try await host.remove(key)
+        } catch {
+            // The next adoption finds it and tries again.
+            logger.warning("container.remove.failed", metadata: ["container": "\(key)", "error": "\(error)"])
+        }
+        if containers[key.job]?.key == key {
+            containers[key.job] = nil
+            devicesInUse[key.job] = nil
+        }
+    }
+
+    /// Ends a container; its exit is reported by whoever watches it.
+    func end(_ key: ContainerKey, grace: Duration) {
+        let watch = containers[key.job]?.watch
+        operate(.stop, on: key.job) { [self] in
+            do {
+                try await host.stop(key, grace: grace)
+                await watch?.value
+            } catch {
+                logger.error("container.stop.failed", metadata: ["container": "\(key)", "error": "\(error)"])
+                // Not in a tight loop: the operation ends after a pause and is tried again.
+                try? await Task.sleep(for: .seconds(2))
+            }
+        }
+    }
+
+    /// Reports that a container which should exist does not.
+    func reportLost(_ key: ContainerKey) {
+        operate(.report, on: key.job) { [self] in
+            await report([
+                .exited(job: key.job, incarnation: key.incarnation, exit: .lost, consumed: nil, time: now())
+            ])
+        }
+    }
+
+    /// Writes the limits of a record to its container, where they differ from what is written.
+    func applyLimits(_ record: JobRecord) {
+        guard let status = containers[record.id], status.exit == nil else { return }
+        do {
+            if status.cpuLimit != record.cpuLimit, !status.isFrozen {
+                try host.setCPULimit(record.cpuLimit, of: status.key)
+                containers[record.id]?.cpuLimit = record.cpuLimit
+            }
+            if let limit = record.memoryLimit, limit != status.memoryLimit {
+                containers[record.id]?.memoryLimit = limit
+                try host.setMemoryLimit(limit, of: status.key)
+            }
+        } catch {
+            logger.warning("container.limits.failed", metadata: ["container": "\(status.key)", "error": "\(error)"])
+            let moment = now()
+            Task(name: "job.note") {
+                await report([
+                    .note([
+                        Decision(
+                            time: moment,
+                            job: record.id,
+                            kind: .warned,
+                            sentence: "A new limit could not be written to its cgroup: \(error)"
+                        )
+                    ])
+                ])
+            }
+        }
+    }
+
+    // MARK: After a restart
+
+    /// Finds what runs from before, takes over what belongs here, ends what does not, and reports what is gone.
+    func open() async throws {
+        let found = try await host.adopt()
+        let stored = try await images.catalog()
+        let state = await replica.state
+        var seen: Set<JobID> = []
+        for container in found {
+            let record = state.job(container.key.job)
+            guard let record, record.incarnation == container.key.incarnation, record.state.mayHaveContainer else {
+                await endStray(container, record)
+                continue
+            }
+            seen.insert(record.id)
+            await adopt(container, record, stored: stored)
+        }
+        for record in state.liveJobs where record.node == node && !seen.contains(record.id) {
+            switch record.state {
+            case .running, .checkpointing, .stopping:
+                await settleInterruptedCheckpoint(record, stored: stored)
+                await report([
+                    .exited(
+                        job: record.id,
+                        incarnation: record.incarnation,
+                        exit: .lost,
+                        consumed: nil,
+                        time: now()
+                    )
+                ])
+                await failInterruptedCheckpoint(record)
+            case .queued, .starting, .restoring, .suspended, .completed, .failed, .cancelled: break
+            }
+        }
+        await compareCatalog(await replica.state, stored: stored)
+        await reconcile(await replica.state.liveJobs.map(\.id))
+    }
+
+    private func adopt(_ container: FoundContainer, _ record: JobRecord, stored: [CheckpointRecord]) async {
+        let key = container.key
+        switch container.state {
+        case .ended(let exit):
+            containers[key.job] = ContainerStatus(key: key, allocation: record.allocation)
+            await settleInterruptedCheckpoint(record, stored: stored)
+            await ended(key, exit)
+            await failInterruptedCheckpoint(record)
+        case .running:
+            watch(key, allocation: .zero, cpuLimit: nil, memoryLimit: nil)
+            // Whatever was being done with it when the last agent ended, it must not stand still.
+            try? await host.thaw(key)
+            try? host.setCPULimit(record.cpuLimit, of: key)
+            containers[key.job]?.cpuLimit = record.cpuLimit
+            if let limit = record.memoryLimit { try? host.setMemoryLimit(limit, of: key) }
+            containers[key.job]?.memoryLimit = record.memoryLimit
+            await settleInterruptedCheckpoint(record, stored: stored)
+            await failInterruptedCheckpoint(record)
+            await report([.adopted(job: key.job, incarnation: key.incarnation, time: now())])
+        }
+    }
+
+    private func endStray(_ container: FoundContainer, _ record: JobRecord?) async {
+        let key = container.key
+        logger.warning(
+            "container.stray",
+            metadata: ["container": "\(key)", "state": "\(record?.state.rawValue ?? "unknown job")"]
+        )
+        do {
+            if container.state == .running { try await host.stop(key, grace: .zero) }
+            try await host.remove(key)
+        } catch {
+            logger.error("container.stray.failed", metadata: ["container": "\(key)", "error": "\(error)"])
+        }
+    }
+}

@@ -1,0 +1,274 @@
+import ClusterModel
+import ClusterState
+import CoreMetrics
+import Logging
+import Metrics
+import QoS
+import ResourceSamples
+import Storage
+
+// Reading the counters, deciding allocations, and writing both down.
+extension NodeController {
+    /// One pass: reads every container, decides, carries out, and looks at what waits.
+    func tick() async {
+        let moment = now()
+        let began = ContinuousClock.now
+        sample(at: moment)
+        metrics.samplingPass.record(duration: began.duration(to: .now))
+        let state = await replica.state
+        let changes = decide(state, at: now())
+        remember(state, at: moment)
+        await propose(changes, state: state, at: moment)
+        for record in state.liveJobs where operations[record.id] == nil {
+            if let due = record.nextCheckpointDue, due <= moment, let status = containers[record.id],
+                status.exit == nil, record.request == nil
+            {
+                checkpoint(record, status.key)
+            } else if record.state == .queued {
+                await reconcile([record.id])
+            }
+        }
+    }
+
+    private func sample(at moment: Timestamp) {
+        for (job, status) in containers where status.exit == nil {
+            guard let sample = host.sample(status.key) else { continue }
+            var recent = status.recent
+            let period = recent.last.map { (sample.time - $0.time).inSeconds } ?? 0
+            recent.append(sample)
+            recent.removeFirst(max(0, recent.count - 6))
+            containers[job]?.recent = recent
+            containers[job]?.watchedSeconds += period
+        }
+        let used = containers.values.reduce(0) { $0 + (usage($1)?.rawValue ?? 0) }
+        let idle = max(0, settings.capacity.rawValue - used)
+        for (job, status) in containers where status.exit == nil && status.recent.count >= 2 {
+            let last = status.recent[status.recent.count - 1]
+            let period = (last.time - status.recent[status.recent.count - 2].time).inSeconds
+            let own = usage(status)?.rawValue ?? 0
+            containers[job]?.availableSeconds += max(status.allocation.rawValue, own + idle) * period
+        }
+    }
+
+    /// vCPUs that a container used between its last two samples.
+    private func usage(_ status: ContainerStatus) -> VCPUCount? {
+        guard status.recent.count >= 2 else { return nil }
+        return status.recent[status.recent.count - 1].usage(since: status.recent[status.recent.count - 2])
+    }
+
+    /// What the policy is told about a job.
+    func view(_ record: JobRecord) -> JobView {
+        var view = JobView(id: record.id, specification: record.specification, submitted: record.submitted)
+        view.cpuLimit = record.cpuLimit
+        view.pinnedAllocation = record.pinnedAllocation
+        view.started = record.firstStarted
+        view.consumed = consumed(record)
+        view.completedIterations = record.completedIterations
+        view.iterations = record.measuredIterations.map {
+            MeasuredIteration(duration: $0.duration, vcpus: $0.vcpus, consumed: $0.consumed)
+        }
+        if record.specification.kind == .iterative { view.iterationStarted = record.incarnationStarted }
+        guard let status = containers[record.id], status.exit == nil else { return view }
+        view.isRunning = !status.isFrozen && (record.state == .running || record.state == .checkpointing)
+        view.recentUsage = usage(status)
+        view.cpuPressure = status.recent.last?.cpuPressure.map { $0.some.tenSeconds / 100 }
+        view.allocation = status.allocation > .zero ? status.allocation : nil
+        return view
+    }
+
+    /// The ledger with the newest reading of the present container.
+    func consumed(_ record: JobRecord) -> Duration {
+        guard let status = containers[record.id], status.key.incarnation == record.incarnation,
+            let reading = status.recent.last?.cpuTime
+        else { return record.ledger.total }
+        return record.ledger.settled + max(reading, record.ledger.current)
+    }
+
+    /// Asks the policy about all jobs, writes what it says to the cgroups, and returns what is worth keeping.
+    private func decide(_ state: ClusterState, at moment: Timestamp) -> [AllocationChange] {
+        let began = ContinuousClock.now
+        let records = state.liveJobs.filter { $0.state != .suspended }
+        let allocations = qos.decide(jobs: records.map(view), capacity: settings.capacity, now: moment)
+        metrics.controlPass.record(duration: began.duration(to: .now))
+        var changes: [AllocationChange] = []
+        for (record, allocation) in zip(records, allocations) {
+            carryOut(allocation, decidedAt: began)
+            updateStanding(record, allocation)
+            let isNew = abs(allocation.allocation.rawValue - record.allocation.rawValue) >= 0.05
+            for decision in allocation.decisions {
+                logger.info(
+                    "job.decision",
+                    metadata: ["job": "\(record.specification.name)", "reason": "\(decision.sentence)"]
+                )
+                changes.append(
+                    AllocationChange(job: record.id, allocation: allocation.allocation, decision: decision)
+                )
+            }
+            if allocation.decisions.isEmpty, isNew, isHistoryDue(moment) {
+                changes.append(AllocationChange(job: record.id, allocation: allocation.allocation))
+            }
+        }
+        return changes
+    }
+
+    private func carryOut(_ allocation: JobAllocation, decidedAt began: ContinuousClock.Instant) {
+        guard let status = containers[allocation.job], status.exit == nil, status.allocation != allocation.allocation
+        else { return }
+        do {
+            try host.setAllocation(allocation.allocation, of: status.key)
+            containers[allocation.job]?.allocation = allocation.allocation
+            metrics.resize.record(duration: began.duration(to: .now))
+        } catch {
+            logger.warning("job.resize.failed", metadata: ["container": "\(status.key)", "error": "\(error)"])
+        }
+    }
+
+    private func updateStanding(_ record: JobRecord, _ allocation: JobAllocation) {
+        var standing = JobStanding()
+        standing.allocation = allocation.allocation
+        standing.condition = allocation.condition?.rawValue ?? ""
+        standing.desired = allocation.desired
+        standing.predictedEnd = allocation.predictedEnd
+        standing.consumed = consumed(record)
+        if let speed = allocation.speed, record.specification.kind == .iterative {
+            standing.speed = (speed.fixed, speed.divisible, record.measuredIterations.count)
+        }
+        if let status = containers[record.id], let last = status.recent.last {
+            if let first = status.recent.first, status.recent.count >= 2 {
+                standing.usage = last.usage(since: first) ?? .zero
+            }
+            standing.memory = last.memory
+            standing.memoryPeak = last.memoryPeak ?? last.memory
+            standing.throttled = last.throttledTime
+            standing.cpuPressure = last.cpuPressure.map { $0.some.tenSeconds / 100 }
+        }
+        standings[record.id] = standing
+        metrics.setJob(
+            name: record.specification.name,
+            allocation: standing.allocation,
+            usage: standing.usage,
+            consumed: standing.consumed ?? .zero,
+            memory: standing.memory
+        )
+    }
+
+    /// The guarantee that a container starts with, before the next pass decides about all.
+    func startAllocation(_ record: JobRecord) -> VCPUCount {
+        standings[record.id]?.allocation ?? record.pinnedAllocation ?? record.allocation
+    }
+
+    // MARK: History
+
+    private func isHistoryDue(_ moment: Timestamp) -> Bool {
+        lastHistoryWrite.map { moment - $0 >= settings.historyPeriod } ?? true
+    }
+
+    /// Keeps a point of each running job's history until the next write.
+    private func remember(_ state: ClusterState, at moment: Timestamp) {
+        for record in state.liveJobs {
+            guard let standing = standings[record.id], containers[record.id] != nil else { continue }
+            unwrittenSamples.append(
+                JobSample(
+                    job: record.id,
+                    time: moment,
+                    consumed: standing.consumed ?? .zero,
+                    desired: standing.desired ?? .zero,
+                    allocation: standing.allocation,
+                    usage: containers[record.id].flatMap { usage($0) } ?? .zero,
+                    memory: standing.memory
+                )
+            )
+        }
+        // While nothing can be written, the oldest points go first.
+        unwrittenSamples.removeFirst(max(0, unwrittenSamples.count - 100_000))
+    }
+
+    private func propose(_ changes: [AllocationChange], state: ClusterState, at moment: Timestamp) async {
+        var commands: [Command] = changes.isEmpty ? [] : [.allocate(changes: changes, time: moment)]
+        let isDue = isHistoryDue(moment)
+        var readings: [LedgerReading] = []
+        for record in state.liveJobs where isDue || isGrantNews(record) {
+            guard let status = containers[record.id], status.exit == nil, let reading = status.recent.last?.cpuTime,
+                record.incarnationStarted != nil, reading > record.ledger.current
+            else { continue }
+            readings.append(
+                LedgerReading(job: record.id, incarnation: status.key.incarnation, consumed: reading)
+            )
+        }
+        if !readings.isEmpty { commands.append(.ledger(readings: readings, time: moment)) }
+        guard isDue || !commands.isEmpty else { return }
+        if isDue { lastHistoryWrite = moment }
+        await write(commands)
+    }
+
+    /// Whether a job has just consumed what its objective grants: told at once, since the moment counts.
+    private func isGrantNews(_ record: JobRecord) -> Bool {
+        guard case .cpuTime(let amount, _) = record.specification.objective, consumed(record) >= amount else {
+            return false
+        }
+        return grantsReported.insert(record.id).inserted
+    }
+
+    private func write(_ commands: [Command]) async {
+        let samples = unwrittenSamples
+        guard !commands.isEmpty || !samples.isEmpty else { return }
+        unwrittenSamples = []
+        do {
+            try await replica.propose(commands, samples: samples)
+            noteStorageProblem(nil)
+        } catch {
+            unwrittenSamples = samples + unwrittenSamples
+            noteStorageProblem("State cannot be written: \(error)")
+            logger.error("state.write.failed", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Writes what is in memory: at the end of the agent.
+    func writeHistory(at moment: Timestamp) async {
+        let state = await replica.state
+        lastHistoryWrite = nil
+        await propose([], state: state, at: moment)
+    }
+
+    // MARK: Asked by the control plane
+
+    /// What admission control says about a job that is not submitted yet.
+    func admission(of specification: JobSpecification, at moment: Timestamp) async -> AdmissionSummary {
+        let candidate = JobView(id: JobID(rawValue: "candidate"), specification: specification, submitted: moment)
+        let others = await replica.state.liveJobs.filter { $0.state != .suspended }.map(view)
+        let answer = qos.admit(candidate, among: others, capacity: settings.capacity, now: moment)
+        return AdmissionSummary(
+            verdict: AdmissionSummary.Verdict(rawValue: answer.verdict.rawValue) ?? .infeasible,
+            reason: answer.reason,
+            predictedEnd: answer.predictedEnd,
+            deadline: answer.deadline,
+            required: answer.required,
+            available: answer.available
+        )
+    }
+
+    /// What is known of a job beyond its record.
+    func standing(of job: JobID) -> JobStanding? { standings[job] }
+
+    /// What is known of all jobs beyond their records.
+    var allStandings: [JobID: JobStanding] { standings }
+
+    /// vCPUs and memory that the containers of this node use.
+    var use: (vcpus: VCPUCount, memory: ByteCount) {
+        containers.values.reduce(into: (.zero, .zero)) { sum, status in
+            sum.vcpus += usage(status) ?? .zero
+            sum.memory = sum.memory + (status.recent.last?.memory ?? .zero)
+        }
+    }
+
+    /// Carries out a new record at once, without waiting for the next pass; returns how long the cgroup writes took.
+    func applyNow(_ job: JobID) async -> Duration {
+        let state = await replica.state
+        let began = ContinuousClock.now
+        let changes = decide(state, at: now())
+        if let record = state.job(job), operations[job] == nil { applyLimits(record) }
+        let duration = began.duration(to: .now)
+        if !changes.isEmpty { await write([.allocate(changes: changes, time: now())]) }
+        return duration
+    }
+}

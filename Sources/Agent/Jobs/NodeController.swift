@@ -1,0 +1,266 @@
+import Checkpointing
+import ClusterModel
+import ClusterState
+import CoreMetrics
+import Logging
+import Metrics
+import QoS
+import ResourceSamples
+import Storage
+
+/// What the node can give to containers, and how often it looks.
+struct NodeControllerSettings: Sendable, Equatable {
+    /// vCPUs that containers share.
+    var capacity: VCPUCount
+    /// Memory that the limits of all containers together may promise.
+    var memory: ByteCount
+    /// Indexes of the GPU devices of this node.
+    var devices: [Int]
+    /// Between two readings of the counters, and two passes of the policy.
+    var period: Duration
+    /// Between two writes of samples and ledgers.
+    var historyPeriod: Duration
+    /// Containers that may exist at once.
+    var containerLimit: Int
+    var checkpointLimits: CheckpointLimits
+    var restoreLimits: RestoreLimits
+
+    init(capacity: VCPUCount, memory: ByteCount, devices: [Int] = []) {
+        self.capacity = capacity
+        self.memory = memory
+        self.devices = devices
+        period = .seconds(1)
+        historyPeriod = .seconds(5)
+        containerLimit = 1000
+        checkpointLimits = CheckpointLimits()
+        restoreLimits = RestoreLimits()
+    }
+}
+
+/// Holds what should run on this node against what runs, and carries out the difference.
+///
+/// What should run is in the replicated state: `JobRecord.task` says what is to be done for a job. The controller does one thing
+/// for a job at a time, reports what came of it as a command, and looks again; an agent that was killed in between does the same
+/// from the records. Samples and predictions are all that it keeps for itself.
+actor NodeController {
+    let node: NodeID
+    let replica: Replica
+    let host: any ContainerHost
+    let images: any CheckpointStore
+    let hub: ChangeHub
+    let metrics: AgentMetrics
+    let logger: Logger
+    let settings: NodeControllerSettings
+    let now: @Sendable () -> Timestamp
+
+    var qos: QoSController
+    /// Containers that exist here; at most one for each job.
+    var containers: [JobID: ContainerStatus] = [:]
+    /// What is being done for a job.
+    var operations: [JobID: Operation] = [:]
+    /// What the last pass of the policy said.
+    var standings: [JobID: JobStanding] = [:]
+    /// GPU devices in use, by job.
+    var devicesInUse: [JobID: [Int]] = [:]
+    /// Samples that are not written yet.
+    var unwrittenSamples: [JobSample] = []
+    var lastHistoryWrite: Timestamp?
+    /// Jobs whose objective was seen to be granted.
+    var grantsReported: Set<JobID> = []
+    /// Set when a change could not be made durable; nil again after one could.
+    private(set) var storageProblem: String?
+    var isStopping = false
+
+    /// A container, its last counters, and the limits that are written to its cgroup.
+    struct ContainerStatus {
+        var key: ContainerKey
+        /// Newest last; the ones of the last five seconds.
+        var recent: [CgroupSample] = []
+        var allocation: VCPUCount
+        var cpuLimit: VCPUCount?
+        var memoryLimit: ByteCount?
+        /// vCPU seconds that it could have used since its start: what the speed-up model relates its time to.
+        var availableSeconds = 0.0
+        var watchedSeconds = 0.0
+        var isFrozen = false
+        var exit: ContainerExit?
+        var watch: Task<Void, Never>?
+    }
+
+    /// Something that takes time, done for one job.
+    struct Operation {
+        /// What it is; the word goes into logs.
+        enum Kind: String { case start, restore, stop, checkpoint, report }
+        var kind: Kind
+        /// Hears that the container ended, while a checkpoint is being taken.
+        var containerEnded: (@Sendable () -> Void)?
+    }
+
+    /// Makes a controller that has not looked at anything yet; `open` does that, `run` keeps on.
+    init(
+        node: NodeID,
+        replica: Replica,
+        host: any ContainerHost,
+        images: any CheckpointStore,
+        qos: QoSConfiguration,
+        hub: ChangeHub,
+        metrics: AgentMetrics,
+        settings: NodeControllerSettings,
+        logger: Logger,
+        now: @escaping @Sendable () -> Timestamp
+    ) {
+        self.node = node
+        self.replica = replica
+        self.host = host
+        self.images = images
+        self.qos = QoSController(configuration: qos)
+        self.hub = hub
+        self.metrics = metrics
+        self.settings = settings
+        self.logger = logger
+        self.now = now
+    }
+
+    /// Carries out what the records say and samples what runs, until the task is cancelled.
+    func run() async {
+        let subscription = hub.subscribe()
+        defer { subscription.end() }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask(name: "node.changes") {
+                for await _ in subscription.changes { await self.reconcile(subscription.take()) }
+            }
+            group.addTask(name: "node.tick") { await self.tickUntilCancelled() }
+            await group.waitForAll()
+        }
+        isStopping = true
+        await writeHistory(at: now())
+    }
+
+    private func tickUntilCancelled() async {
+        var next = ContinuousClock.now
+        while !Task.isCancelled {
+            await tick()
+            next = max(next + settings.period, .now)
+            try? await Task.sleep(until: next, clock: .continuous)
+        }
+    }
+
+    /// Looks at jobs and does what is to be done for each, unless something is being done for it already.
+    func reconcile(_ jobs: [JobID]) async {
+        let state = await replica.state
+        for job in jobs {
+            guard !isStopping, operations[job] == nil else { continue }
+            guard let record = state.job(job) else {
+                // Forgotten: nothing of it may stay.
+                if let status = containers[job] { end(status.key, grace: .zero) }
+                continue
+            }
+            carryOut(record)
+        }
+        await collectRetired(state)
+    }
+
+    private func carryOut(_ record: JobRecord) {
+        let status = containers[record.id]
+        switch record.task {
+        case .none:
+            if let status, status.exit == nil { end(status.key, grace: .zero) }
+            if record.state.isFinal { forgetStanding(record) }
+        case .wait:
+            if let status { if status.exit == nil { end(status.key, grace: .zero) } } else { beginIfRoom(record) }
+        case .start(let incarnation):
+            if let status {
+                // An older incarnation must be gone before the next one starts.
+                if status.exit == nil { end(status.key, grace: .zero) }
+            } else {
+                start(record, ContainerKey(job: record.id, incarnation: incarnation))
+            }
+        case .restore(let incarnation, let generation):
+            if let status {
+                if status.exit == nil { end(status.key, grace: .zero) }
+            } else {
+                restore(record, ContainerKey(job: record.id, incarnation: incarnation), from: generation)
+            }
+        case .run(let incarnation):
+            guard let status, status.key.incarnation == incarnation else {
+                return reportLost(ContainerKey(job: record.id, incarnation: incarnation))
+            }
+            applyLimits(record)
+        case .checkpoint(let incarnation, _):
+            guard let status, status.key.incarnation == incarnation else {
+                return reportLost(ContainerKey(job: record.id, incarnation: incarnation))
+            }
+            if status.exit == nil { checkpoint(record, status.key) }
+        case .stop(let incarnation, let grace):
+            guard let status, status.key.incarnation == incarnation else {
+                return reportLost(ContainerKey(job: record.id, incarnation: incarnation))
+            }
+            if status.exit == nil { end(status.key, grace: grace) }
+        }
+    }
+
+    /// Runs the body as the one operation of a job, then looks at the job again.
+    func operate(_ kind: Operation.Kind, on job: JobID, _ body: @escaping @Sendable () async -> Void) {
+        operations[job] = Operation(kind: kind)
+        Task(name: "job.\(kind.rawValue)") {
+            await body()
+            operations[job] = nil
+            await reconcile([job])
+        }
+    }
+
+    /// Proposes until it is durable: for what has happened and cannot be taken back.
+    ///
+    /// A disk that is full or broken keeps this waiting; what happened is also on record in the container's folder, so that an
+    /// agent that is restarted finds it.
+    @discardableResult
+    func report(_ commands: [Command]) async -> [Outcome] {
+        var wait = Duration.milliseconds(200)
+        while true {
+            do {
+                let outcomes = try await replica.propose(commands)
+                storageProblem = nil
+                return outcomes
+            } catch {
+                storageProblem = "State cannot be written: \(error)"
+                logger.error("state.write.failed", metadata: ["error": "\(error)", "retry": "\(wait.text)"])
+            }
+            do { try await Task.sleep(for: wait) } catch { return [] }
+            wait = min(wait * 2, .seconds(10))
+        }
+    }
+
+    func noteStorageProblem(_ problem: String?) { storageProblem = problem }
+
+    private func forgetStanding(_ record: JobRecord) {
+        guard standings.removeValue(forKey: record.id) != nil else { return }
+        grantsReported.remove(record.id)
+        metrics.removeJob(name: record.specification.name)
+        switch record.state {
+        case .completed: metrics.jobsCompleted.increment()
+        case .failed: metrics.jobsFailed.increment()
+        default: break
+        }
+        if let deadline = record.deadline, let ended = record.ended, record.state != .cancelled {
+            if record.state == .completed && ended <= deadline {
+                metrics.deadlinesMet.increment()
+            } else {
+                metrics.deadlinesMissed.increment()
+            }
+        }
+    }
+
+    private func collectRetired(_ state: ClusterState) async {
+        for (job, generation) in state.retiringCheckpoints where operations[job]?.kind != .restore {
+            do {
+                try await images.remove(job: job, generation: generation)
+                try await replica.propose(.checkpointRetired(job: job, generation: generation))
+            } catch {
+                logger.warning(
+                    "checkpoint.remove.failed",
+                    metadata: ["job": "\(job)", "generation": "\(generation)", "error": "\(error)"]
+                )
+            }
+        }
+    }
+}

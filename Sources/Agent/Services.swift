@@ -1,0 +1,89 @@
+import ClusterModel
+import ClusterState
+import LinuxSystem
+import Logging
+import ServiceLifecycle
+import Storage
+import Transport
+
+/// Runs the node controller until the agent stops; containers go on.
+struct ControllerService: Service {
+    let controller: NodeController
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await controller.run() }
+    }
+}
+
+/// Serves the control plane until the agent stops, then lets open calls finish.
+struct ControlServerService: Service {
+    let server: RPCServer
+    let grace: Duration
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        await server.shutdown(grace: grace)
+    }
+}
+
+/// Keeps history within its bounds, and writes the last snapshot when the agent stops.
+struct MaintenanceService: Service {
+    let replica: Replica
+    let store: any StateStoring
+    let host: any ContainerHost
+    let logger: Logger
+    let now: @Sendable () -> Timestamp
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                try? await Task.sleep(for: .seconds(60))
+                if Task.isCancelled { return }
+                await pass()
+            }
+        }
+        await replica.saveSnapshot()
+    }
+
+    private func pass() async {
+        do {
+            let outcome = try await replica.propose(.prune(time: now()))
+            for job in outcome.acceptance?.pruned ?? [] { try? await host.forget(job) }
+            try await store.maintain(now: now())
+        } catch {
+            logger.warning("maintenance.failed", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+/// Tells systemd that the agent is ready, alive and stopping.
+struct NotifierService: Service {
+    let notifier: ServiceNotifier?
+    let status: String
+    let logger: Logger
+
+    func run() async throws {
+        guard let notifier else {
+            try? await gracefulShutdown()
+            return
+        }
+        tell(notifier, .ready(status: status))
+        await cancelWhenGracefulShutdown {
+            guard let interval = notifier.watchdogInterval else {
+                try? await gracefulShutdown()
+                return
+            }
+            while !Task.isCancelled {
+                tell(notifier, .watchdog)
+                try? await Task.sleep(for: interval)
+            }
+        }
+        tell(notifier, .stopping)
+    }
+
+    private func tell(_ notifier: ServiceNotifier, _ message: ServiceNotifier.Message) {
+        do { try notifier.send(message) } catch {
+            logger.warning("service.notify.failed", metadata: ["error": "\(error)"])
+        }
+    }
+}
