@@ -65,7 +65,7 @@ let package = Package(
             dependencies: ["TLS", "WireFormat", "ClusterModel", "ControlMessages", nio, protobuf]
         ),
         .target(name: "Storage", dependencies: ["ClusterModel", grdb]),
-        .target(name: "Containers", dependencies: ["LinuxSystem", "ClusterModel", "ResourceSamples", subprocess]),
+        .target(name: "Containers", dependencies: ["LinuxSystem", "ClusterModel", "ResourceSamples"]),
         .target(
             name: "ImageStore",
             dependencies: ["CLZ4", "COpenSSL", "Checkpointing", "ClusterModel", "LinuxSystem"]
@@ -98,7 +98,7 @@ let package = Package(
                 "ControlAPI", "ControlMessages", "ClusterModel", "TLS", "Transport", protobuf, argumentParser,
             ]
         ),
-        .executableTarget(name: "godwit-shim", dependencies: ["LinuxSystem", "CLinux"]),
+        .executableTarget(name: "godwit-shim", dependencies: ["CLinux"]),
 
         // MARK: Verification
         .target(name: "ClusterSim", dependencies: ["ClusterModel", "QoS"]),
@@ -136,7 +136,7 @@ let package = Package(
             ]
         ),
         .testTarget(name: "StorageTests", dependencies: ["Storage", "ClusterModel", grdb]),
-        .testTarget(name: "ContainersTests", dependencies: ["Containers", "LinuxSystem", "ClusterModel"]),
+        .testTarget(name: "ContainersTests", dependencies: ["Containers", "LinuxSystem", "ClusterModel", "godwit-shim"]),
         .testTarget(name: "ImageStoreTests", dependencies: ["ImageStore", "Checkpointing", "ClusterModel"]),
         .testTarget(
             name: "GPUTests",
