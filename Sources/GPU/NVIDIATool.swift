@@ -34,7 +34,8 @@ package struct NVIDIATool: Sendable {
         return result.outputText
     }
 
-    static func parse(devices text: String) throws(GPUError) -> [DeviceSample] {
+    /// Reads the answer to `--query-gpu`.
+    package static func parse(devices text: String) throws(GPUError) -> [DeviceSample] {
         var samples: [DeviceSample] = []
         for line in text.split(separator: "\n") {
             let fields = columns(of: line)
@@ -58,7 +59,8 @@ package struct NVIDIATool: Sendable {
         return samples
     }
 
-    static func parse(processes text: String) -> [String: [DeviceSample.Process]] {
+    /// Reads the answer to `--query-compute-apps`, by device.
+    package static func parse(processes text: String) -> [String: [DeviceSample.Process]] {
         var processes: [String: [DeviceSample.Process]] = [:]
         for line in text.split(separator: "\n") {
             let fields = columns(of: line)

@@ -52,8 +52,12 @@ package struct Cgroup: Sendable, Equatable {
         try FileSystem.writeValue(Self.cpuWeight(allocation, isUnified: isUnified), to: file)
     }
 
-    static func cpuWeight(_ allocation: VCPUCount, isUnified: Bool, processors: Int = Machine.processorCount) -> String
-    {
+    /// The text for `cpu.shares` or `cpu.weight`; see `setCPUWeight(_:)`.
+    package static func cpuWeight(
+        _ allocation: VCPUCount,
+        isUnified: Bool,
+        processors: Int = Machine.processorCount
+    ) -> String {
         let amount = allocation.rawValue.isFinite ? max(0, allocation.rawValue) : 0
         guard isUnified else { return String(Int(min(262_144, max(2, (amount * 1024).rounded())))) }
         let perVCPU = min(100, 10_000 / Double(max(1, processors)))

@@ -116,7 +116,7 @@ package struct NodeProbe: Sendable {
     }
 
     /// The first word of a banner that is a version: `runc version 1.1.5+ds1`, `tar (GNU tar) 1.34`, `Version: 4.2.1`, `GitID: v4.2`.
-    static func version(in banner: String) -> VersionNumber? {
+    package static func version(in banner: String) -> VersionNumber? {
         for word in banner.split(separator: " ") {
             let digits = word.first == "v" ? word.dropFirst() : word
             if let first = digits.first, first.isASCII, first.isNumber,
@@ -182,7 +182,7 @@ package struct NodeProbe: Sendable {
     /// The oldest CRIU that works on a kernel.
     ///
     /// 6.13 split the vvar mapping, which CRIU knows since 4.1; from 6.16 on, established TCP fails before 4.2.
-    static func minimumCRIU(for kernel: VersionNumber) -> VersionNumber {
+    package static func minimumCRIU(for kernel: VersionNumber) -> VersionNumber {
         if kernel >= VersionNumber(6, 16) { return VersionNumber(4, 2) }
         if kernel >= VersionNumber(6, 13) { return VersionNumber(4, 1) }
         return VersionNumber(3, 17)

@@ -45,7 +45,8 @@ package struct ServiceNotifier: Sendable {
         try send(text: Self.text(of: message))
     }
 
-    static func text(of message: Message) -> String {
+    /// The assignments that sd_notify(3) defines for a message.
+    package static func text(of message: Message) -> String {
         switch message {
         case .ready(let status): "READY=1\nSTATUS=\(oneLine(status))"
         case .reloading:
