@@ -15,7 +15,7 @@ package struct ClusterState: Sendable, Equatable {
     package static let quickLossLimit = 10
 
     package internal(set) var limits = StateLimits()
-    var records: [JobID: JobRecord] = [:]
+    private var records = RecordTable()
     /// The number of the newest decision.
     package internal(set) var lastDecision: UInt64 = 0
 

@@ -1,0 +1,243 @@
+import ClusterModel
+import ClusterState
+import Foundation
+import Testing
+
+/// Draws commands, sensible and senseless, for a few jobs.
+private struct CommandSource {
+    var generator: SeededGenerator
+    var now = Bench.start
+    var submitted = 0
+
+    mutating func pick<Value>(_ values: [Value]) -> Value { values[Int(generator.next() % UInt64(values.count))] }
+    mutating func below(_ bound: UInt64) -> Int { Int(generator.next() % bound) }
+
+    mutating func next(_ state: ClusterState) -> Command {
+        now = now + .milliseconds(Int64(generator.next() % 40_000))
+        let known = state.jobs
+        guard let job = known.isEmpty || below(12) == 0 ? nil : pick(known) else { return submission() }
+        let id = job.id
+        // Mostly the present incarnation and generation, sometimes another.
+        let incarnation = below(8) == 0 ? Incarnation(rawValue: UInt32(below(4))) : job.incarnation
+        let generation =
+            below(4) == 0 || job.catalog.isEmpty
+            ? CheckpointGeneration(rawValue: UInt32(below(6))) : pick(job.catalog.map(\.generation))
+        switch below(24) {
+        case 0...2: return .begin(job: id, node: NodeID(rawValue: pick(["n1", "n2"])), time: now)
+        case 3...5: return .started(job: id, incarnation: incarnation, time: now)
+        case 6...8:
+            let exits: [ContainerExit] = [
+                .exited(code: 0), .exited(code: 1), .lost, .signalled(number: 9, isOutOfMemory: false),
+                .signalled(number: 9, isOutOfMemory: true), .notStarted(reason: "no image"),
+            ]
+            let consumed = below(3) == 0 ? nil : Duration.seconds(below(100))
+            return .exited(job: id, incarnation: incarnation, exit: pick(exits), consumed: consumed, time: now)
+        case 9...10: return .beginCheckpoint(job: id, incarnation: incarnation, time: now)
+        case 11...12: return .checkpointRecorded(job: id, entry: entry(job), time: now)
+        case 13:
+            return .checkpointFailed(
+                job: id,
+                generation: below(4) == 0 ? generation : job.lastGeneration,
+                reason: "no space.",
+                isInterrupted: below(2) == 0,
+                time: now
+            )
+        case 14: return .checkpointDamaged(job: id, generation: generation, reason: "bad block.", time: now)
+        case 15: return .checkpointRetired(job: id, generation: generation)
+        case 16: return .requestCheckpoint(job: id, stops: below(2) == 0, by: Bench.user, time: now)
+        case 17:
+            return .requestRestore(job: id, generation: below(2) == 0 ? nil : generation, by: Bench.user, time: now)
+        case 18:
+            return below(4) == 0
+                ? .requestCancel(job: id, grace: .seconds(below(20)), by: Bench.user, time: now)
+                : .requestResize(
+                    Resize(
+                        job: id,
+                        allocation: pick([.pin(0.5), .release, nil]),
+                        memory: pick([.mebibytes(64), nil]),
+                        by: Bench.user,
+                        time: now
+                    )
+                )
+        case 19:
+            let readings = known.map {
+                LedgerReading(job: $0.id, incarnation: incarnation, consumed: .seconds(below(200)))
+            }
+            return .ledger(readings: readings, time: now)
+        case 20:
+            return .allocate(
+                changes: [AllocationChange(job: id, allocation: VCPUCount(Double(below(400)) / 100))],
+                time: now
+            )
+        case 21:
+            return .restoreFailed(
+                RestoreFailure(
+                    job: id,
+                    incarnation: incarnation,
+                    generation: job.resumption?.generation ?? generation,
+                    reason: "criu failed.",
+                    isDamaged: below(2) == 0,
+                    time: now
+                )
+            )
+        case 22: return .adopted(job: id, incarnation: incarnation, time: now)
+        default: return below(3) == 0 ? .prune(time: now) : .waiting(job: id, reason: "Reason \(below(3)).", time: now)
+        }
+    }
+
+    private mutating func submission() -> Command {
+        submitted += 1
+        let specification = Bench.specification("name-\(below(6))") { job in
+            job.retries.limit = below(3)
+            job.checkpoint.generations = 1 + below(3)
+            job.checkpoint.recovery = pick([.restore, .restore, .restart, .fail])
+            if below(3) == 0 {
+                job.kind = .iterative
+                job.objective = .iterations(
+                    count: 1 + below(4),
+                    expected: .seconds(5),
+                    startOverhead: .zero,
+                    deadline: .seconds(600)
+                )
+            } else if below(2) == 0 {
+                job.objective = .cpuTime(amount: .seconds(50), frame: .seconds(600))
+            }
+        }
+        let key = below(3) == 0 ? "key-\(below(4))" : nil
+        return .submit(
+            Submission(
+                id: Bench.id(submitted),
+                specification: specification,
+                submitter: Bench.user,
+                time: now,
+                idempotencyKey: key
+            )
+        )
+    }
+
+    private mutating func entry(_ job: JobRecord) -> CatalogEntry {
+        CatalogEntry(
+            generation: below(6) == 0 ? CheckpointGeneration(rawValue: UInt32(below(6))) : job.lastGeneration,
+            taken: now,
+            node: Bench.node,
+            incarnation: job.incarnation,
+            frozen: .seconds(1),
+            total: .seconds(2),
+            raw: .mebibytes(1),
+            stored: .mebibytes(1),
+            consumed: .seconds(below(100)),
+            completedIterations: below(6) == 0 ? 0 : job.completedIterations
+        )
+    }
+}
+
+/// What must hold of every state, whatever happened.
+private func violations(_ state: ClusterState, after before: ClusterState) -> [String] {
+    var found: [String] = []
+    func hold(_ condition: Bool, _ what: String) { if !condition { found.append(what) } }
+    let live = state.jobs.filter { !$0.state.isFinal }
+    hold(Set(live.map(\.specification.name)).count == live.count, "two live jobs have one name")
+    hold(state.liveJobs == live, "the index of live jobs is wrong")
+    hold(state.lastDecision >= before.lastDecision, "decision numbers fell")
+    for job in state.jobs {
+        let id = job.id
+        hold(job.state.isFinal == (job.ended != nil), "\(id): ended and final differ")
+        hold((job.state == .checkpointing) == (job.openCheckpoint != nil), "\(id): open checkpoint while \(job.state)")
+        hold(job.state != .restoring || job.resumption != nil, "\(id): restores from nothing")
+        hold(job.state != .stopping || job.request != nil, "\(id): stops without a reason")
+        hold(job.state != .running || job.incarnationStarted != nil, "\(id): runs without a start")
+        hold(job.state.mayHaveContainer || job.incarnationStarted == nil, "\(id): a start without a container")
+        hold(job.retriesUsed <= job.specification.retries.limit, "\(id): too many retries")
+        hold(job.completedIterations <= job.totalIterations, "\(id): too many iterations")
+        hold(job.measuredIterations.count <= ClusterState.measuredIterationLimit, "\(id): too many measurements")
+        hold(job.ledger.total >= .zero && job.lost >= .zero, "\(id): negative CPU time")
+        hold(job.goodCheckpoints.count <= job.specification.checkpoint.generations + 1, "\(id): too many generations")
+        hold(
+            job.catalog.map(\.generation) == Set(job.catalog.map(\.generation)).sorted(),
+            "\(id): catalog out of order"
+        )
+        hold(job.catalog.allSatisfy { $0.generation <= job.lastGeneration }, "\(id): a generation from the future")
+        hold(!job.state.isFinal || job.goodCheckpoints.isEmpty, "\(id): an ended job keeps checkpoints")
+        hold(!job.message.isEmpty, "\(id): no message")
+        if let resumption = job.resumption {
+            hold(job.checkpoint(resumption.generation)?.state != .retiring, "\(id): goes on from a retiring checkpoint")
+        }
+        guard let old = before.job(id) else { continue }
+        hold(job.incarnation >= old.incarnation, "\(id): the incarnation fell")
+        hold(job.lastGeneration >= old.lastGeneration, "\(id): the generation fell")
+        hold(!old.state.isFinal || job.state == old.state, "\(id): rose from the dead")
+        hold(job.completedIterations >= old.completedIterations, "\(id): lost an iteration")
+        hold(
+            job.ledger.total + job.lost >= old.ledger.total + old.lost || job.state == .suspended,
+            "\(id): CPU time vanished"
+        )
+        hold(old.metDeadline == nil || job.metDeadline == old.metDeadline, "\(id): the deadline's outcome changed")
+    }
+    return found
+}
+
+struct RandomCommandTests {
+    @Test(arguments: UInt64(1)...40)
+    func noSequenceOfCommandsBreaksAnInvariant(seed: UInt64) throws {
+        var source = CommandSource(generator: SeededGenerator(seed: seed))
+        var state = ClusterState()
+        var limits = StateLimits()
+        limits.liveJobs = 5
+        limits.endedJobs = 3
+        _ = state.apply(.configure(limits))
+        var log: [Command] = [.configure(limits)]
+        var snapshot: (state: ClusterState, logged: Int)?
+        var accepted = 0
+        for step in 0..<1500 {
+            let command = source.next(state)
+            let before = state
+            let outcome = state.apply(command)
+            if let acceptance = outcome.acceptance {
+                accepted += 1
+                log.append(command)
+                let sequences = acceptance.decisions.map(\.sequence)
+                #expect(sequences == Array((before.lastDecision + 1)..<(state.lastDecision + 1)))
+                for decision in acceptance.decisions {
+                    #expect(decision.decision.sentence.hasSuffix("."), "\(decision)")
+                }
+            } else {
+                #expect(state == before, "seed \(seed), step \(step): a refused command changed the state: \(command)")
+            }
+            let found = violations(state, after: before)
+            try #require(found.isEmpty, "seed \(seed), step \(step), \(command): \(found)")
+            if step == 700 { snapshot = (state, log.count) }
+        }
+        #expect(accepted > 300, "seed \(seed) hardly did anything")
+
+        // The log replayed is the same state; so is a snapshot with the log after it, through its stored form.
+        var replayed = ClusterState()
+        for command in log {
+            let stored = try JSONDecoder().decode(Command.self, from: JSONEncoder().encode(command))
+            #expect(stored == command)
+            #expect(replayed.apply(stored).acceptance != nil)
+        }
+        #expect(replayed == state)
+        let (early, logged) = try #require(snapshot)
+        var restored = try JSONDecoder().decode(ClusterState.self, from: JSONEncoder().encode(early))
+        #expect(restored == early)
+        for command in log[logged...] { #expect(restored.apply(command).acceptance != nil) }
+        #expect(restored == state)
+    }
+
+    @Test func equalStatesHaveEqualBytes() throws {
+        var source = CommandSource(generator: SeededGenerator(seed: 99))
+        var state = ClusterState()
+        for _ in 0..<400 { _ = state.apply(source.next(state)) }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        let bytes = try encoder.encode(state)
+        let again = try encoder.encode(JSONDecoder().decode(ClusterState.self, from: bytes))
+        #expect(bytes == again)
+    }
+
+    @Test func aNewerFormatIsRefusedByName() throws {
+        let newer = Data(#"{"formatVersion": 2, "jobs": [], "limits": {}, "lastDecision": 0}"#.utf8)
+        let error = #expect(throws: DecodingError.self) { try JSONDecoder().decode(ClusterState.self, from: newer) }
+        #expect(error.map { "\($0)".contains("format 2") } == true)
+    }
+}
