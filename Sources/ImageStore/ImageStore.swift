@@ -29,7 +29,10 @@ package final class ImageStore: Sendable {
         self.folder = folder
         self.configuration = configuration
         self.observer = observer
-        try FileSystem.createFolder(folder, mode: 0o700)
+        if !FileSystem.exists(folder) {
+            try FileSystem.createFolder(folder, mode: 0o700)
+            try FileSystem.synchronizeFolder(of: folder)
+        }
         guard unsafe chmod(folder, 0o700) == 0 else { throw SystemError.last("change the mode of", folder) }
         lock = try PositionedFile("\(folder)/.lock", O_RDWR | O_CREAT)
         guard try lock.tryLock() else {

@@ -14,18 +14,18 @@ enum WorkerThreads {
 
     /// Runs `body` on a thread of its own and waits without holding a thread of Swift's.
     ///
-    /// `body` learns of a cancellation of the calling task through the flag it is given.
+    /// `body` learns of a cancellation of the calling task through the flag it is given, and what it holds is released before the caller
+    /// goes on: whoever lets go of a store after its last call has closed it.
     @concurrent
     static func run<Result: Sendable>(
         _ body: @escaping @Sendable (CancellationFlag) throws -> Result
     ) async throws -> Result {
         let flag = CancellationFlag()
+        let once = Once(body)
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 do throws(SystemError) {
-                    let thread = try start(niceness: 0) {
-                        continuation.resume(with: Swift.Result { try body(flag) })
-                    }
+                    let thread = try start(niceness: 0) { continuation.resume(with: once.run(flag)) }
                     pthread_detach(thread)
                 } catch {
                     continuation.resume(throwing: error)
@@ -33,6 +33,22 @@ enum WorkerThreads {
             }
         } onCancel: {
             flag.set()
+        }
+    }
+
+    /// A body that is let go as soon as it has run.
+    private final class Once<Output: Sendable>: Sendable {
+        private let body: Mutex<(@Sendable (CancellationFlag) throws -> Output)?>
+
+        init(_ body: @escaping @Sendable (CancellationFlag) throws -> Output) { self.body = Mutex(body) }
+
+        func run(_ flag: CancellationFlag) -> Result<Output, any Error> {
+            let taken = body.withLock { body in
+                defer { body = nil }
+                return body
+            }
+            guard let taken else { preconditionFailure("a body was run twice") }
+            return Result { try taken(flag) }
         }
     }
 
