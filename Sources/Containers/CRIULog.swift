@@ -126,7 +126,8 @@ enum CRIULog {
         Cause(
             marks: ["Address already in use"],
             reason: "a network port that the program listens on is taken on this node.",
-            remedy: "Stop what uses the port, or restore on another node."
+            remedy:
+                "Stop what uses the port; after a container with connections was killed, the kernel keeps theirs for a minute."
         ),
         Cause(
             marks: ["Cannot assign requested address"],

@@ -16,11 +16,16 @@ package struct CheckpointOptions: Sendable {
     package var folder: String
     package var afterwards: Afterwards
     /// Whether established TCP connections are kept.
+    ///
+    /// They can go on after a restore only if `afterwards` is `kill`; otherwise their peers have seen them go on, or end, meanwhile.
     package var tcpEstablished: Bool
 
     package init(folder: String, afterwards: Afterwards = .thaw, tcpEstablished: Bool = false) {
         (self.folder, self.afterwards, self.tcpEstablished) = (folder, afterwards, tcpEstablished)
     }
+
+    /// Whether CRIU itself ends the container: the only way in which its connections can go on after a restore.
+    var endsInCRIU: Bool { tcpEstablished && afterwards == .kill }
 }
 
 /// A checkpoint as it lies in its folder.

@@ -86,6 +86,7 @@ extension ContainerRuntime {
             let frozenAt = MonotonicClock.nanoseconds()
             // Nothing in the container runs and CRIU writes no file of it, so the layer is final now.
             async let layer = capture(folder.upper, to: "\(options.folder)/layer.tar")
+            if options.endsInCRIU { _ = try await layer }
             let dumping: Duration
             do { dumping = try await dumpProcesses(id, folder, options) } catch {
                 _ = try? await layer
@@ -119,7 +120,10 @@ extension ContainerRuntime {
         }
     }
 
-    /// runc leaves the container running in any case: whether it ends is decided when everything has been captured.
+    /// runc leaves the container running: whether it ends is decided when everything has been captured.
+    ///
+    /// With connections to keep, it is CRIU that must end it, after the layer has been captured: only CRIU's own way closes a socket
+    /// without telling its peer, and keeps packets out until the restore.
     private func dumpProcesses(
         _ id: ContainerID,
         _ folder: ContainerFolder,
@@ -129,7 +133,8 @@ extension ContainerRuntime {
         arguments += [
             "checkpoint", "--image-path", "\(options.folder)/images", "--work-path", "\(options.folder)/work",
         ]
-        arguments += ["--leave-running", "--file-locks"]
+        arguments.append("--file-locks")
+        if !options.endsInCRIU { arguments.append("--leave-running") }
         if options.tcpEstablished { arguments.append("--tcp-established") }
         let result = try await runc.run(
             arguments + [id.rawValue],

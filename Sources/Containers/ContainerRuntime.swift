@@ -359,7 +359,9 @@ package final class ContainerRuntime: Sendable {
     /// What the container has written over its image; nothing in it may be changed while the container exists.
     package func writableLayerFolder(of id: ContainerID) throws -> String { try existingFolder(of: id).upper }
 
-    /// What the container takes on disk: its writable layer and its logs. Reads the whole layer, so not for every second.
+    /// What the container takes on disk, in its writable layer and its logs.
+    ///
+    /// Reads the whole layer, so not for every second.
     package func diskUse(of id: ContainerID) async throws -> ByteCount {
         let folder = try existingFolder(of: id)
         return await onThread {

@@ -52,6 +52,7 @@ package actor ImageCache {
     ///   - limit: what may remain.
     ///   - keeping: images of containers and checkpoints that exist.
     /// - Returns: what was removed.
+    /// - Throws: ``ContainerError`` when a folder cannot be removed.
     @discardableResult
     package func collectGarbage(limit: ByteCount, keeping: Set<ImageKey>) throws -> [ImageKey] {
         var images: [(key: ImageKey, size: ByteCount, used: Timestamp)] = []

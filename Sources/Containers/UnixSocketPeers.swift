@@ -62,7 +62,8 @@ enum UnixSocketPeers {
                 while attribute + 4 <= at + length {
                     let size = Int(number(attribute, 2))
                     if size < 4 { break }
-                    if number(attribute + 2, 2) == 2, size >= 8 { peers[inode] = number(attribute + 4, 4) }  // UNIX_DIAG_PEER
+                    // UNIX_DIAG_PEER
+                    if number(attribute + 2, 2) == 2, size >= 8 { peers[inode] = number(attribute + 4, 4) }
                     attribute += (size + 3) & ~3
                 }
             }

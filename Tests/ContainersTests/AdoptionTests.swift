@@ -1,0 +1,103 @@
+import ClusterModel
+import Containers
+import Glibc
+import LinuxSystem
+import Testing
+
+@Suite struct AdoptionTests {
+    private func newRuntime(_ node: TestNode) async throws -> ContainerRuntime {
+        try ContainerRuntime(node.configuration, slice: node.slice, criu: await NodeFacts.shared.value.criu)
+    }
+
+    @Test func `Another runtime finds a running container and learns its end`() async throws {
+        try await TestNode.run { node in
+            let running = try await node.runtime.start(node.request("a-1", ["/probe", "terminate"]))
+            _ = try await node.line(of: running.id) { $0 == "ready" }
+            let second = try await newRuntime(node)
+            let adopted = try await second.adopt()
+            #expect(adopted.map(\.state) == [.running(running)])
+            #expect(adopted.first?.image == node.image.key)
+            #expect(try await second.stop(running.id, grace: .seconds(10)).cause == .code(3))
+        }
+    }
+
+    @Test func `An end that no agent saw is on record`() async throws {
+        try await TestNode.run { node in
+            let running = try await node.runtime.start(node.request("a-1", ["/probe", "terminate"]))
+            _ = try await node.line(of: running.id) { $0 == "ready" }
+            // No runtime takes part in this: the signal comes from outside, as when the agent is gone.
+            try Pidfd(of: running.process).signal(SIGTERM)
+            while try node.runtime.recordedExit(of: running.id) == nil { try await Task.sleep(for: .milliseconds(5)) }
+            let second = try await newRuntime(node)
+            guard case .exited(let exit) = try #require(try await second.adopt().first).state else {
+                Issue.record("not recorded as ended")
+                return
+            }
+            #expect(exit.cause == .code(3))
+            #expect(try second.logs(of: running.id).tail(5).lines.map(\.text) == ["ready", "terminating"])
+        }
+    }
+
+    @Test func `The shim does not end with the signals that end an agent`() async throws {
+        try await TestNode.run { node in
+            let running = try await node.runtime.start(node.request("a-1", ["/probe", "terminate"]))
+            _ = try await node.line(of: running.id) { $0 == "ready" }
+            let shim = try FileSystem.readText("\(node.folder)/state/containers/a-1/shim")
+            let pid = try #require(
+                shim.split(separator: "\n").first?.split(separator: " ").dropFirst().first.flatMap { Int32($0) }
+            )
+            for signal in [SIGHUP, SIGINT, SIGTERM, SIGPIPE] { try ProcessControl.signal(signal, to: pid) }
+            #expect(try await node.runtime.stop(running.id, grace: .seconds(10)).cause == .code(3))
+        }
+    }
+
+    @Test func `A container whose shim was killed is still found, and its end is unknown`() async throws {
+        try await TestNode.run { node in
+            let running = try await node.runtime.start(node.request("a-1", ["/probe", "wait"]))
+            let shim = try FileSystem.readText("\(node.folder)/state/containers/a-1/shim")
+            let pid = try #require(
+                shim.split(separator: "\n").first?.split(separator: " ").dropFirst().first.flatMap { Int32($0) }
+            )
+            try ProcessControl.signal(SIGKILL, to: pid)
+            let second = try await newRuntime(node)
+            #expect(try await second.adopt().map(\.state) == [.running(running)])
+            try await second.kill(running.id)
+            #expect(try await second.exit(of: running.id).cause == .unknown)
+        }
+    }
+
+    @Test func `A container that vanished with the machine is lost, with the reason`() async throws {
+        try await TestNode.run { node in
+            let running = try await node.runtime.start(node.request("a-1", ["/probe", "wait"]))
+            try await node.runtime.kill(running.id)
+            _ = try await node.runtime.exit(of: running.id)
+            // The same folder as a crash of the machine leaves it: no record of an end, and processes of another boot.
+            let folder = "\(node.folder)/state/containers/a-1"
+            try FileSystem.removeAll("\(folder)/exit")
+            try FileSystem.writeAtomically(
+                "process 4242 17\nboot 00000000-0000-0000-0000-000000000000\n",
+                to: "\(folder)/shim"
+            )
+            let second = try await newRuntime(node)
+            let state = try #require(try await second.adopt().first).state
+            #expect(state == .lost(reason: "The machine was restarted while the container ran."))
+        }
+    }
+
+    @Test func `A container that was left frozen runs on with its quota when it is adopted`() async throws {
+        try await TestNode.run { node in
+            let running = try await node.runtime.start(node.request("a-1", ["/probe", "count"]) { $0.cpuLimit = 0.5 })
+            _ = try await node.line(of: running.id) { $0 == "count 3" }
+            var options = CheckpointOptions(folder: try node.memoryFolder())
+            options.afterwards = .stayFrozen
+            _ = try await node.runtime.checkpoint(running.id, options)
+            let cgroup = try node.runtime.cgroup(of: running.id)
+            #expect(try cgroup.isFrozen())
+            #expect(try cgroup.cpuQuota() == nil)
+            let second = try await newRuntime(node)
+            #expect(try await second.adopt().first?.wasThawed == true)
+            #expect(try !cgroup.isFrozen())
+            #expect(try cgroup.cpuQuota() == 0.5)
+        }
+    }
+}
