@@ -99,9 +99,23 @@ void godwit_window_discard(godwit_window *window) {
     free(window->spill);
     window->spill = NULL;
     window->spill_capacity = window->spill_count = 0;
+    X509_free(window->refused);
+    window->refused = NULL;
 }
 
 /* ---- contexts */
+
+/* Changes no verdict; only keeps the certificate, so that the refusal can name it. */
+static int keep_refused(int is_good, X509_STORE_CTX *store) {
+    if (is_good) return 1;
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    X509 *certificate = X509_STORE_CTX_get0_cert(store);
+    BIO *bio = ssl == NULL ? NULL : SSL_get_rbio(ssl);
+    godwit_window *window = bio == NULL ? NULL : BIO_get_data(bio);
+    if (window != NULL && window->refused == NULL && certificate != NULL && X509_up_ref(certificate) == 1)
+        window->refused = certificate;
+    return 0;
+}
 
 int godwit_ctx_configure(SSL_CTX *ctx, int is_server) {
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1) return 0;
@@ -117,7 +131,7 @@ int godwit_ctx_configure(SSL_CTX *ctx, int is_server) {
     if (is_server && SSL_CTX_set_num_tickets(ctx, 0) != 1) return 0;
     /* A client's chain is one or two certificates of less than 1 KiB. */
     SSL_CTX_set_max_cert_list(ctx, 16 * 1024);
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, keep_refused);
     SSL_CTX_set_verify_depth(ctx, 2);
     return 1;
 }

@@ -22,9 +22,8 @@ package final class ControlClient: Sendable {
 
     /// Connects to the first agent that answers, in the order given.
     ///
-    /// - Parameter group: the event loops to use; nil makes one loop that `close` ends.
-    /// - Throws: the only agent's failure, or one that names each agent's. A refusal (`forbidden`, `unimplemented`) ends the search, since
-    ///   the next agent of the cluster would say the same.
+    /// Without a `group` it makes one event loop of its own, which `close` ends. Throws the only agent's failure, or one that names each
+    /// agent's; a refusal (`forbidden`, `unimplemented`) ends the search, since the next agent of the cluster would say the same.
     package static func connect(
         _ credentials: Credentials,
         software: String,
@@ -101,7 +100,9 @@ package final class ControlClient: Sendable {
 
     // MARK: Jobs
 
-    /// Submits a job. With an idempotency key the call may be repeated after a broken connection.
+    /// Submits a job.
+    ///
+    /// With an idempotency key the call may be repeated after a broken connection.
     package func jobSubmit(_ request: WireJobSubmitRequest) async throws -> WireJobSubmitReply {
         try await rpc.call(.jobSubmit, request, timeout: Self.defaultTimeout)
     }
@@ -151,7 +152,9 @@ package final class ControlClient: Sendable {
         try await rpc.call(.jobResize, request, timeout: Self.defaultTimeout)
     }
 
-    /// Ends a job. Waits for its grace time and a little longer.
+    /// Ends a job.
+    ///
+    /// Waits for its grace time and a little longer.
     package func jobCancel(_ request: WireJobCancelRequest) async throws -> WireJobCancelReply {
         let grace = request.graceSeconds > 0 && request.graceSeconds < 86_400 ? request.graceSeconds : 10
         return try await rpc.call(.jobCancel, request, timeout: Self.defaultTimeout + .seconds(grace))

@@ -86,7 +86,9 @@ package struct CertificateAuthority: Sendable {
         )
     }
 
-    /// Issues a user's identity with a new key. It cannot pose as an agent.
+    /// Issues a user's identity with a new key.
+    ///
+    /// It cannot pose as an agent.
     package func issueUser(
         _ user: UserID,
         right: UserRight,

@@ -51,7 +51,9 @@ package struct IdentityBundle: Sendable {
         )
     }
 
-    /// Reads a bundle file. One that others than its owner could read is refused.
+    /// Reads a bundle file.
+    ///
+    /// One that others than its owner could read is refused.
     package static func load(_ path: String) throws -> IdentityBundle {
         let bytes = try SecretFile.read(
             path,
@@ -61,7 +63,9 @@ package struct IdentityBundle: Sendable {
         return try IdentityBundle(pem: bytes, place: path)
     }
 
-    /// The bundle as PEM text. It holds the private key: keep it secret.
+    /// The bundle as PEM text.
+    ///
+    /// It holds the private key: keep it secret.
     package var pem: String {
         get throws {
             try key.pem + certificate.pem + authorities.map { try $0.pem }.joined()

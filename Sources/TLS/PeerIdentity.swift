@@ -1,6 +1,8 @@
 package import ClusterModel
 
-/// What a user may do. A right includes the ones before it.
+/// What a user may do.
+///
+/// A right includes the ones before it.
 package enum UserRight: String, Sendable, CaseIterable, Comparable {
     /// Look: status, lists, explanations, logs.
     case read
@@ -70,7 +72,9 @@ package enum PeerIdentity: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// The right that the identity has on the control plane. Nodes speak for the cluster itself and may do everything.
+    /// The right that the identity has on the control plane.
+    ///
+    /// Nodes speak for the cluster itself and may do everything.
     package var right: UserRight {
         switch self {
         case .node: .admin

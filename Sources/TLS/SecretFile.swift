@@ -5,7 +5,9 @@ enum SecretFile {
     /// A file of keys and certificates is never this large.
     private static let limitBytes = 1 << 20
 
-    /// Creates the file with the given bytes; it must not exist. The bytes are on disk when the call returns.
+    /// Creates the file with the given bytes; it must not exist.
+    ///
+    /// The bytes are on disk when the call returns.
     static func create(_ path: String, mode: mode_t, _ bytes: [UInt8], replaceHint: String) throws {
         let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode)
         guard descriptor >= 0 else {
@@ -24,7 +26,11 @@ enum SecretFile {
             var written = 0
             while written < bytes.count {
                 let count = unsafe bytes.withUnsafeBytes {
-                    unsafe write(descriptor, $0.baseAddress! + written, $0.count - written)
+                    unsafe write(
+                        descriptor,
+                        UnsafeRawBufferPointer(rebasing: $0[written...]).baseAddress,
+                        $0.count - written
+                    )
                 }
                 if count < 0, errno == EINTR { continue }
                 guard count > 0 else { throw failure("write", path) }
@@ -69,7 +75,11 @@ enum SecretFile {
         var filled = 0
         while filled < bytes.count {
             let count = unsafe bytes.withUnsafeMutableBytes {
-                unsafe Glibc.read(descriptor, $0.baseAddress! + filled, $0.count - filled)
+                unsafe Glibc.read(
+                    descriptor,
+                    UnsafeMutableRawBufferPointer(rebasing: $0[filled...]).baseAddress,
+                    $0.count - filled
+                )
             }
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else { throw failure("read", path) }

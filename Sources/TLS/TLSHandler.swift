@@ -183,7 +183,7 @@ package final class TLSHandler: ChannelDuplexHandler {
             // The peer has said that it will send no more. Answer and close after what was read has been handed on.
             context.eventLoop.assumeIsolated().execute { [weak self] in
                 guard let self, case .open = self.state else { return }
-                context.close(promise: nil)
+                self.close(context: context, mode: .all, promise: nil)
             }
         default:
             let error = TLSError.handshake(ERR_get_error(), peer: peerName)
@@ -205,7 +205,7 @@ package final class TLSHandler: ChannelDuplexHandler {
             // Certificates and key shares are behind us; the connection keeps no room for more of them.
             unsafe godwit_window_discard(window)
             context.fireUserInboundEventTriggered(completion())
-            if pending != nil { context.flush() }
+            if pending != nil { flush(context: context) }
             return
         }
         switch unsafe SSL_get_error(ssl, result) {
@@ -221,10 +221,16 @@ package final class TLSHandler: ChannelDuplexHandler {
         let code = ERR_get_error()
         let verification = unsafe SSL_get_verify_result(ssl)
         if godwit_error_reason(code) == SSL_R_CERTIFICATE_VERIFY_FAILED, verification != Int(X509_V_OK) {
-            let subject = peerCertificate?.subject ?? "not shown"
+            let subject = refusedCertificate?.subject ?? "not shown"
             return TLSError.verification(verification, of: peerName, subject: subject)
         }
         return TLSError.handshake(code, peer: peerName)
+    }
+
+    private var refusedCertificate: Certificate? {
+        guard let pointer = unsafe window.pointee.refused else { return nil }
+        unsafe window.pointee.refused = nil
+        return unsafe Certificate(owning: pointer)
     }
 
     private var peerCertificate: Certificate? {

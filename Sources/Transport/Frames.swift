@@ -4,7 +4,9 @@ import SwiftProtobuf
 import WireFormat
 
 extension ByteBuffer {
-    /// Appends a frame. One reservation for the header: this runs once for every message.
+    /// Appends a frame.
+    ///
+    /// One reservation for the header: this runs once for every message.
     @inline(__always)
     mutating func writeFrame(_ kind: FrameKind, flags: UInt8 = 0, stream: UInt32, _ payload: ByteBuffer) {
         writeMultipleIntegers(UInt32(payload.readableBytes), kind.rawValue, flags, stream)
@@ -70,36 +72,34 @@ extension RPCFailure {
 
 /// Cuts a stream of bytes into frames.
 struct FrameReader {
-    private var buffer: ByteBuffer?
+    private var buffer = ByteBuffer()
     /// Largest payload accepted; raised once the peer is believed.
     var payloadLimit: Int
 
     init(payloadLimit: Int) { self.payloadLimit = payloadLimit }
 
     mutating func append(_ bytes: ByteBuffer) {
-        guard var kept = buffer, kept.readableBytes > 0 else {
+        guard buffer.readableBytes > 0 else {
             buffer = bytes
             return
         }
         // Without this the buffer would keep every frame that it ever held.
-        kept.discardReadBytes()
-        kept.writeImmutableBuffer(bytes)
-        buffer = kept
+        buffer.discardReadBytes()
+        buffer.writeImmutableBuffer(bytes)
     }
 
     /// The next whole frame; nil until more bytes arrive.
     mutating func next() throws(DecodeError) -> (header: FrameHeader, payload: ByteBuffer)? {
-        guard let available = buffer?.readableBytes, available >= FrameHeader.byteCount else { return nil }
-        guard let header = try FrameHeader.decode(buffer!.readableBytesUInt8Span, payloadLimit: payloadLimit) else {
+        guard let header = try FrameHeader.decode(buffer.readableBytesUInt8Span, payloadLimit: payloadLimit) else {
             return nil
         }
         let whole = FrameHeader.byteCount + header.payloadByteCount
-        guard available >= whole else {
-            buffer?.reserveCapacity(minimumWritableBytes: whole - available)
+        guard buffer.readableBytes >= whole else {
+            buffer.reserveCapacity(minimumWritableBytes: whole - buffer.readableBytes)
             return nil
         }
-        buffer?.moveReaderIndex(forwardBy: FrameHeader.byteCount)
-        guard let payload = buffer?.readSlice(length: header.payloadByteCount) else { return nil }
+        buffer.moveReaderIndex(forwardBy: FrameHeader.byteCount)
+        guard let payload = buffer.readSlice(length: header.payloadByteCount) else { return nil }
         return (header, payload)
     }
 }

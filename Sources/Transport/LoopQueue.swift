@@ -24,7 +24,9 @@ final class LoopQueue<Element: Sendable>: Sendable {
     /// Replaces what receives; on the loop.
     func redirect(_ receive: @escaping ([Element]) -> Void) { receiver.value = receive }
 
-    /// Hands an element to the loop. Order is kept.
+    /// Hands an element to the loop.
+    ///
+    /// Order is kept.
     func push(_ element: Element) {
         let mustWake = state.withLock { state in
             state.elements.append(element)

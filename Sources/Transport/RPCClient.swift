@@ -138,8 +138,8 @@ package final class RPCClient: Sendable {
 
     /// Calls a method that answers once.
     ///
-    /// - Parameter timeout: after so long both sides give up; nil waits as long as it takes. Rounded up to milliseconds.
-    /// - Throws: `RPCFailure`; also for a cancelled task, with code `cancelled`.
+    /// After `timeout`, rounded up to milliseconds, both sides give up; nil waits as long as it takes. Throws `RPCFailure`; also for a
+    /// cancelled task, with code `cancelled`.
     package func call<Reply: Message>(
         _ method: WireMethod,
         _ request: some Message,
@@ -176,7 +176,7 @@ package final class RPCClient: Sendable {
 
     /// Calls a method that answers with a stream.
     ///
-    /// - Parameter timeout: for the whole stream; nil lets it run until one side ends it.
+    /// `timeout` is for the whole stream; nil lets it run until one side ends it.
     package func stream<Reply: Message>(
         _ method: WireMethod,
         _ request: some Message,
@@ -217,7 +217,9 @@ package final class RPCClient: Sendable {
         )
     }
 
-    /// Closes the connection; open calls fail. Returns when it is closed.
+    /// Closes the connection; open calls fail.
+    ///
+    /// Returns when it is closed.
     package func close() async {
         queue.push(.close)
         _ = try? await channel.closeFuture.get()

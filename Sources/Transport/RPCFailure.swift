@@ -2,7 +2,9 @@ package import ClusterModel
 package import ControlMessages
 import SwiftProtobuf
 
-/// Why a call did not succeed. What a handler throws reaches the caller as it is.
+/// Why a call did not succeed.
+///
+/// What a handler throws reaches the caller as it is.
 package struct RPCFailure: Error, Sendable, Equatable, CustomStringConvertible {
     /// What a program can tell apart; the same cases as `Failure.Code` in `control.proto`.
     package enum Code: Int, Sendable, CaseIterable {
@@ -36,7 +38,9 @@ package struct RPCFailure: Error, Sendable, Equatable, CustomStringConvertible {
 
     package var description: String { ([message] + problems.map(\.description)).joined(separator: "\n") }
 
-    /// Reads a failure from its message. A code that this version does not know counts as `internal`.
+    /// Reads a failure from its message.
+    ///
+    /// A code that this version does not know counts as `internal`.
     package init(_ wire: WireFailure) {
         code = Code(rawValue: wire.code.rawValue) ?? .internal
         message = wire.message

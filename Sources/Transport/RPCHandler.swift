@@ -59,7 +59,9 @@ package struct RPCRequest: Sendable {
 /// A call in progress, as its handler sees it.
 package final class RPCCall: Sendable {
     package let request: RPCRequest
-    /// When the caller stops waiting; nil: never. The task is cancelled then.
+    /// When the caller stops waiting; nil: never.
+    ///
+    /// The task is cancelled then.
     package let deadline: ContinuousClock.Instant?
     private let stream: UInt32
     private let queue: LoopQueue<ServerEvent>
@@ -93,7 +95,9 @@ package final class RPCCall: Sendable {
         queue.push(.reply(stream: stream, ByteBuffer(message: message)))
     }
 
-    /// Gives one message of a stream. Returns when the caller's credit allowed to send it, so a slow reader slows the handler down.
+    /// Gives one message of a stream.
+    ///
+    /// Returns when the caller's credit allowed to send it, so a slow reader slows the handler down.
     ///
     /// - Throws: `CancellationError` when nobody reads any more.
     package func send(_ message: some Message) async throws {

@@ -1,7 +1,9 @@
 package import NIO
 import WireFormat
 
-/// The bounds of one side of its connections. Everything that a peer can make this side hold is bounded here.
+/// The bounds of one side of its connections.
+///
+/// Everything that a peer can make this side hold is bounded here.
 package struct RPCLimits: Sendable {
     /// Largest frame payload that this side accepts, in bytes; at most `FrameHeader.absolutePayloadLimit`.
     package var maximumFrameBytes: Int

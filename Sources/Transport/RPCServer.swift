@@ -166,7 +166,9 @@ package final class RPCServer: Sendable {
         }
     }
 
-    /// Stops listening, lets open calls finish for `grace`, then cancels them and closes. Returns when all connections are closed.
+    /// Stops listening, lets open calls finish for `grace`, then cancels them and closes.
+    ///
+    /// Returns when all connections are closed.
     package func shutdown(grace: Duration = .seconds(5)) async {
         let (listeners, connections) = state.withLock { state in
             state.isStopping = true

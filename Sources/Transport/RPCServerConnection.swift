@@ -139,8 +139,13 @@ final class RPCServerConnection: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if case .ended = state { return }
         reader.append(unwrapInboundIn(data))
+        receiveFrames(context)
+    }
+
+    /// Takes in what has arrived, as long as the peer takes the answers: one read can hold a thousand requests.
+    private func receiveFrames(_ context: ChannelHandlerContext) {
         do {
-            while let (header, payload) = try reader.next() {
+            while context.channel.isWritable, let (header, payload) = try reader.next() {
                 receive(header, payload)
                 if case .ended = state { return }
                 if outbound.readableBytes > gatherLimit { flushFrames() }
@@ -162,11 +167,13 @@ final class RPCServerConnection: ChannelDuplexHandler {
     }
 
     /// Reads no more from a peer that does not take what it asked for.
+    ///
+    /// Messages that wait for credit do not count: the credit they wait for has to be read.
     func read(context: ChannelHandlerContext) {
         if case .ended = state {
             // What a refused peer still sends is thrown away, or its end would not be seen.
             context.read()
-        } else if context.channel.isWritable, heldByteCount == 0 {
+        } else if context.channel.isWritable {
             context.read()
         } else {
             isReadHeldBack = true
@@ -190,7 +197,10 @@ final class RPCServerConnection: ChannelDuplexHandler {
     }
 
     private func resumeReading() {
-        guard isReadHeldBack, let context, context.channel.isWritable, heldByteCount == 0 else { return }
+        guard let context, context.channel.isWritable else { return }
+        receiveFrames(context)
+        flushFrames()
+        guard isReadHeldBack, context.channel.isWritable else { return }
         isReadHeldBack = false
         context.read()
     }

@@ -36,7 +36,9 @@ package struct RPCStream<Reply: Message>: AsyncSequence, Sendable {
     package func makeAsyncIterator() -> AsyncIterator { AsyncIterator(lease: lease) }
 }
 
-/// Held by whoever may still read the stream; its end cancels the call. The storage itself is held by the connection as well.
+/// Held by whoever may still read the stream; its end cancels the call.
+///
+/// The storage itself is held by the connection as well.
 private final class RPCStreamLease: Sendable {
     let storage: RPCStreamStorage
     init(_ storage: RPCStreamStorage) { self.storage = storage }

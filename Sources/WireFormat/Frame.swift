@@ -1,4 +1,6 @@
-/// What a frame of a control connection means. `proto/wire.md` holds the layouts as tables.
+/// What a frame of a control connection means.
+///
+/// `proto/wire.md` holds the layouts as tables.
 package enum FrameKind: UInt8, Sendable, CaseIterable {
     /// The first frame of each side: who speaks, which protocol versions, how large frames may be.
     case hello = 1

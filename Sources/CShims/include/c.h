@@ -24,7 +24,8 @@ typedef struct godwit_window {
     uint8_t *spill;
     size_t spill_capacity;
     size_t spill_count;
-    int failed; /* no memory for the spill */
+    int failed;    /* no memory for the spill */
+    X509 *refused; /* the peer's certificate when its verification failed; libssl keeps none then */
 } godwit_window;
 
 /* Must run once before the first BIO is made; 1 on success. */
