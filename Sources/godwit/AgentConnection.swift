@@ -20,6 +20,6 @@ protocol AgentConnection: Sendable {
     func jobWatch(_ request: WireJobWatchRequest, receive: (WireJobWatchReply) throws -> Bool) async throws
     /// Hands over each message until there are no more.
     func jobLogs(_ request: WireJobLogsRequest, receive: (WireJobLogsReply) throws -> Void) async throws
-    /// Ends the connection and waits until its threads no longer use it.
+    /// Ends the connection; nothing may be asked after it.
     func close() async
 }

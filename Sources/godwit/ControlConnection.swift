@@ -127,5 +127,9 @@ struct ControlConnection: AgentConnection {
         }
     }
 
-    func close() async { await client.close() }
+    /// Says goodbye to the agent.
+    ///
+    /// The event loop is left as it is: the process ends without exit handlers that it could disturb, so
+    /// nobody has to wait for its thread.
+    func close() async { await client.rpc.close() }
 }

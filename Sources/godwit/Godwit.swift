@@ -1,4 +1,5 @@
 import ArgumentParser
+import ClusterModel
 
 // `godwit`, the command line of the cluster. Its shape:
 //
@@ -13,7 +14,7 @@ import ArgumentParser
 /// The root of all commands.
 struct Godwit: ParsableCommand {
     /// The product's version, as `--version` prints it and as the agent sees it in its log.
-    static let version = "1.0.0"
+    static let version = productVersion
 
     static let configuration = CommandConfiguration(
         commandName: "godwit",

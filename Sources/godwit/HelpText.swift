@@ -5,7 +5,8 @@ enum HelpText {
 
     /// The same help, its sections reordered and the usage line without the common options.
     static func arranged(_ text: String) -> String {
-        var sections = sections(of: text)
+        guard text.hasSuffix("\n") else { return arranged(text + "\n") }
+        var sections = sections(of: String(text.dropLast()))
         if let common = sections.firstIndex(where: { $0.hasPrefix(common) }),
             let own = sections.firstIndex(where: { $0.hasPrefix(own) }), common < own
         {
@@ -13,7 +14,7 @@ enum HelpText {
             sections.insert(moved, at: own)
         }
         guard let usage = sections.firstIndex(where: { $0.hasPrefix("USAGE: ") }) else {
-            return sections.joined(separator: "\n\n")
+            return sections.joined(separator: "\n\n") + "\n"
         }
         for first in [" [--agent <host:port> ...]", " [--output <format>]"] {
             let parts = split(sections[usage], at: first)
@@ -21,7 +22,7 @@ enum HelpText {
             sections[usage] = parts[0] + " [<global options>]"
             break
         }
-        return sections.joined(separator: "\n\n")
+        return sections.joined(separator: "\n\n") + "\n"
     }
 
     /// The parts between empty lines.

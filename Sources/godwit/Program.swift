@@ -34,7 +34,7 @@ enum Program {
     private static func finish(_ error: any Error, in surroundings: Surroundings) -> ExitStatus {
         if Godwit.exitCode(for: error) == .success {
             let text = Godwit.fullMessage(for: error, columns: surroundings.output.width.map { min($0, 120) } ?? 100)
-            surroundings.output.write(HelpText.arranged(text.hasSuffix("\n") ? text : text + "\n"))
+            surroundings.output.write(HelpText.arranged(text))
             return .success
         }
         let message = oneLine(Godwit.message(for: error))

@@ -90,9 +90,6 @@ struct JobResize: GodwitCommand {
             """
     )
 
-    /// In the request's `vcpus`, which pins with a positive number and frees with zero: leave the allocation as it is.
-    private static let unchanged = -1.0
-
     @OptionGroup var job: JobArgument
 
     @Option(help: ArgumentHelp("Pin the allocation to this many vCPUs.", valueName: "vcpus"), transform: parseVCPUs)
@@ -129,7 +126,7 @@ struct JobResize: GodwitCommand {
         try await options.withConnection(in: surroundings) { connection in
             var request = WireJobResizeRequest()
             request.job = job.reference
-            request.vcpus = cpus ?? (auto ? 0 : JobResize.unchanged)
+            if cpus != nil || auto { request.vcpus = cpus ?? 0 }
             switch cpuLimit {
             case .vcpus(let count): request.cpuLimitVcpus = count
             case .some(.none): request.cpuLimitVcpus = -1

@@ -262,12 +262,8 @@ struct JobExplain: GodwitCommand {
             let reply = try await connection.jobExplain(request)
             try options.print(reply, in: surroundings) { $0.story(reply) }
             guard let figure else { return }
-            var question = WireJobShowRequest()
-            // The identity, so that both answers are of one job even if the name was taken again meanwhile.
-            question.job.nameOrID = reply.job.id.isEmpty ? job.job : reply.job.id
-            let checkpoints = try await connection.jobShow(question).checkpoints
             let style = options.outputOptions.presentation(on: surroundings.output, in: surroundings)
-            let drawing = Figure(reply: reply, checkpoints: checkpoints, style: style.plain)
+            let drawing = Figure(reply: reply, style: style.plain)
             try File.replace(figure, with: Array(drawing.svg().utf8))
             surroundings.diagnostics.write("wrote \(figure)\n")
         }

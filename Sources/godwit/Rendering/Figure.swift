@@ -8,16 +8,14 @@ import ControlMessages
 struct Figure {
     /// The job, its samples and its decisions.
     var reply: WireJobExplainReply
-    /// For the bands of checkpoints: when each was taken and how long it froze the job.
-    var checkpoints: [WireCheckpoint]
     var style: Presentation
 
     // All lengths are in pixels of the drawing.
     private static let width = 960.0
     private static let left = 72.0
     private static let right = 936.0
-    private static let labelTop = 92.0
-    private static let upperTop = 104.0
+    private static let labelRows = (upper: 98.0, lower: 113.0)
+    private static let upperTop = 120.0
     private static let upperHeight = 260.0
     private static let laneHeight = 21.0
     private static let lowerHeight = 150.0
@@ -84,6 +82,8 @@ struct Figure {
     private func drawHeading(_ canvas: inout SVGCanvas) {
         let job = reply.job
         canvas.text(job.name, x: 28, y: 34, classes: "title")
+        let facts = [job.id, job.node, job.policy.isEmpty ? "" : "policy \(job.policy)"].filter { !$0.isEmpty }
+        canvas.text(facts.joined(separator: " · "), x: Self.right, y: 34, classes: "subtitle", anchor: "end")
         canvas.text(oneLine(style.plain.ending(job)), x: 28, y: 55, classes: "subtitle", limit: Self.width - 56)
     }
 
@@ -131,10 +131,21 @@ struct Figure {
         }
         let pauses = pauses()
         for pause in pauses { band(pause.from, pause.to, "band-pause") }
-        for checkpoint in checkpoints {
-            band(checkpoint.takenUnixSeconds, checkpoint.takenUnixSeconds + checkpoint.frozenSeconds, "band-checkpoint")
+        let freezes = freezes()
+        for freeze in freezes { band(freeze.from, freeze.to, "band-checkpoint") }
+        return (!freezes.isEmpty, !pauses.isEmpty)
+    }
+
+    /// Spans in which the job was frozen.
+    ///
+    /// A checkpoint is told when it is stored; it began `totalSeconds` before.
+    private func freezes() -> [(from: Double, to: Double)] {
+        reply.decisions.compactMap { decision in
+            guard decision.kind == Decision.Kind.checkpointed.rawValue, let frozen = decision.numbers["frozenSeconds"]
+            else { return nil }
+            let from = decision.timeUnixSeconds - max(frozen, decision.numbers["totalSeconds"] ?? frozen)
+            return (from, from + frozen)
         }
-        return (!checkpoints.isEmpty, !pauses.isEmpty)
     }
 
     /// Spans in which the job had started and had no container: from its loss or suspension until it ran again.
@@ -175,7 +186,13 @@ struct Figure {
             let points = samples.map { (scale.x($0.timeUnixSeconds), axis.y($0.desiredCpuSeconds)) }
             canvas.path(points, classes: "desired")
         }
-        canvas.path(samples.map { (scale.x($0.timeUnixSeconds), axis.y($0.consumedCpuSeconds)) }, classes: "consumed")
+        var consumed = samples.map { (scale.x($0.timeUnixSeconds), axis.y($0.consumedCpuSeconds)) }
+        let job = reply.job
+        if job.hasEnded, let last = samples.last, last.timeUnixSeconds < job.endedUnixSeconds {
+            // The last reading is a little older than the end, at which the ledger was settled.
+            consumed.append((scale.x(job.endedUnixSeconds), axis.y(job.consumedCpuSeconds)))
+        }
+        canvas.path(consumed, classes: "consumed")
     }
 
     private func drawLower(_ canvas: inout SVGCanvas, scale: TimeScale, top: Double) {
@@ -221,32 +238,22 @@ struct Figure {
         } else if job.predictedEndUnixSeconds > 0 {
             moments.append((job.predictedEndUnixSeconds, "predicted end", "end"))
         }
-        moments.sort { $0.time < $1.time }
         for (index, moment) in moments.enumerated() {
             let x = scale.x(moment.time)
-            canvas.path([(x, Self.upperTop - 4), (x, bottom)], classes: moment.classes)
+            // Each has a row of its own; the lower one leans away from the line that comes down from the upper one.
+            let row = index == 0 ? Self.labelRows.upper : Self.labelRows.lower
+            canvas.path([(x, row + 4), (x, bottom)], classes: moment.classes)
             let label = "\(moment.name) \(style.elapsed(moment.time - scale.origin))"
-            let half = Double(label.count) * 12 * Self.characterWidth / 2
-            // Two labels lean away from each other; one that would leave the drawing leans inwards.
-            var anchor = moments.count == 1 ? "middle" : index == 0 ? "end" : "start"
-            if anchor != "end", x + (anchor == "start" ? 2 * half : half) > Self.width - 8 { anchor = "end" }
-            if anchor == "end", index == 0, moments.count == 2 {
-                let other = scale.x(moments[1].time)
-                if x - 2 * half < 8 {
-                    anchor = "start"
-                } else if other - x > 4 * half, x + half < Self.width - 8 {
-                    anchor = "middle"
-                }
-            }
-            let isCrowded = index == 1 && anchor == "end" && x - 2 * half < scale.x(moments[0].time)
-            let offset = anchor == "start" ? 4.0 : anchor == "end" ? -4.0 : 0
-            canvas.text(
-                label,
-                x: x + offset,
-                y: isCrowded ? Self.upperTop + 14 : Self.labelTop + 4,
-                classes: "\(moment.classes)-label",
-                anchor: anchor
-            )
+            let length = Double(label.count) * 12 * Self.characterWidth
+            let prefersLeft = index == 0 ? x + length / 2 > Self.width - 8 : x <= scale.x(moments[0].time)
+            let anchor =
+                if index == 0, !prefersLeft { "middle" } else if prefersLeft, x - length > 8 {
+                    "end"
+                } else if x + length
+                    < Self.width - 8
+                { "start" } else { "end" }
+            let offset = anchor == "start" ? 5.0 : anchor == "end" ? -5.0 : 0
+            canvas.text(label, x: x + offset, y: row, classes: "\(moment.classes)-label", anchor: anchor)
         }
     }
 
@@ -294,12 +301,13 @@ private enum FigureTone: String {
 }
 
 extension Presentation {
-    /// The same reader, without colours and widths: for texts inside a drawing.
+    /// The same reader, without colours, widths and distances from now: for texts that are looked at later.
     var plain: Presentation {
         var copy = self
         copy.usesColor = false
         copy.usesUnicode = true
         copy.width = nil
+        copy.tellsDistances = false
         return copy
     }
 }

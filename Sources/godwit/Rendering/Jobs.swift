@@ -54,7 +54,7 @@ extension Presentation {
             .init(title: "ID", dropOrder: 5),
             .init(title: "STATE"),
             .init(title: "PROGRESS", isRight: true),
-            .init(title: "VCPUS", isRight: true),
+            .init(title: "VCPUS", isRight: true, dropOrder: 0),
             .init(title: "USED", isRight: true, dropOrder: 2),
             .init(title: "CPU TIME", isRight: true, dropOrder: 4),
             .init(title: "DEADLINE", isRight: true, dropOrder: 1, isOptional: true),
@@ -62,11 +62,11 @@ extension Presentation {
             .init(title: "CONDITION", isOptional: true),
             .init(title: "NODE", minimumWidth: 6, dropOrder: 3, isOptional: true),
             .init(title: "AGE", isRight: true, dropOrder: 6),
+            .init(title: "ENDED", isRight: true, dropOrder: 4, isOptional: true),
             .init(title: "NOTE", minimumWidth: 12, dropOrder: 7, isOptional: true),
         ])
         table.rows = jobs.map { job in
             let isPlaced = JobState(rawValue: job.state)?.mayHaveContainer ?? false
-            let end = job.endedUnixSeconds > 0 ? job.endedUnixSeconds : now
             return [
                 .init(job.name, .strong),
                 .init(job.id, .faint),
@@ -79,7 +79,8 @@ extension Presentation {
                 .init(job.slack.map(length) ?? "", (job.slack ?? 0) < 0 ? .bad : .plain),
                 .init(job.conditionText, job.conditionTone),
                 .init(job.node),
-                .init(length(max(0, end - job.submittedUnixSeconds).rounded())),
+                .init(length(max(0, now - job.submittedUnixSeconds).rounded())),
+                .init(job.endedUnixSeconds > 0 ? distance(to: job.endedUnixSeconds) : ""),
                 .init(job.state == "running" ? "" : job.message, .faint),
             ]
         }
@@ -94,7 +95,9 @@ extension Presentation {
         fields.add("id", job.id)
         let kind = [job.kind, job.policy.isEmpty ? "" : "policy \(job.policy)"].filter { !$0.isEmpty }
         fields.add("kind", kind.joined(separator: dot))
-        fields.add("state", job.message.isEmpty ? job.state : "\(job.state): \(job.message)", job.stateTone)
+        // "running: Runs." says nothing twice.
+        let says = job.message.isEmpty || job.message == "Runs." ? job.state : "\(job.state): \(job.message)"
+        fields.add("state", says, job.stateTone)
         fields.add("node", job.node.isEmpty ? "" : job.node + dot + "incarnation \(job.incarnation)")
         fields.add("retries", job.retries > 0 ? String(job.retries) : "")
         fields.add("submitted", moment(job.submittedUnixSeconds) + (job.user.isEmpty ? "" : " by \(job.user)"))
@@ -121,7 +124,8 @@ extension Presentation {
             progress.add("admission", admissionWord(reply.admission.verdict) + ": " + reply.admission.reason)
         }
         lines += [""] + progress.lines(self)
-        lines += [""] + resourceFields(reply).lines(self)
+        let resources = resourceFields(reply).lines(self)
+        if !resources.isEmpty { lines += [""] + resources }
         if !reply.checkpoints.isEmpty {
             lines += ["", paint("checkpoints", .strong)] + checkpointTable(reply.checkpoints)
         }
@@ -181,7 +185,7 @@ extension Presentation {
             .init(title: "GENERATION", isRight: true),
             .init(title: "TAKEN"),
             .init(title: "STATE"),
-            .init(title: "CPU TIME", isRight: true),
+            .init(title: "CPU TIME", isRight: true, dropOrder: 0),
             .init(title: "FROZEN", isRight: true),
             .init(title: "TOTAL", isRight: true, dropOrder: 1),
             .init(title: "MEMORY", isRight: true, dropOrder: 2),

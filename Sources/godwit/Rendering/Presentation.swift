@@ -10,6 +10,8 @@ struct Presentation: Sendable {
     /// Seconds since 1970.
     var now: Double
     var calendar: LocalCalendar
+    /// Whether moments are also told as distances from now.
+    var tellsDistances = true
 
     /// What a word means to the reader, apart from its letters.
     enum Tone: Sendable {
@@ -82,7 +84,9 @@ struct Presentation: Sendable {
     }
 
     /// Both: `12:01:22 (in 48 s)`.
-    func moment(_ moment: Double) -> String { "\(clock(moment)) (\(distance(to: moment)))" }
+    func moment(_ moment: Double) -> String {
+        tellsDistances ? "\(clock(moment)) (\(distance(to: moment)))" : clock(moment)
+    }
 
     /// vCPUs with two decimals.
     func vcpus(_ count: Double) -> String { count.isFinite ? count.text(decimals: 2) : unknown }

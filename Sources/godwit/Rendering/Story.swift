@@ -53,6 +53,8 @@ extension Presentation {
     /// A job's story in plain sentences: what was asked, what happened, how it stands.
     func story(_ reply: WireJobExplainReply) -> [String] {
         let job = reply.job
+        // A story is read, so its lines are not endless even where nothing limits them.
+        let width = width ?? 100
         var lines = [jobTitle(job), ""]
         lines += wrapped(opening(job), to: width)
         let steps = StoryStep.steps(reply.decisions, style: self)
@@ -67,7 +69,7 @@ extension Presentation {
             for (index, step) in steps.enumerated() {
                 let padding = String(repeating: " ", count: relativeWidth - relative[index].count)
                 let time = clocks[index] + String(repeating: " ", count: clockWidth - clocks[index].count)
-                let room = width.map { max(24, $0 - margin) }
+                let room = max(24, width - margin)
                 for (row, part) in wrapped(oneLine(step.sentence), to: room).enumerated() {
                     let start =
                         row == 0
@@ -83,9 +85,12 @@ extension Presentation {
         return lines
     }
 
-    /// `+48 s`, `+3 min 20 s`: how long after the submission.
+    /// How long after the submission: `+41.2 s`, `+3 min 20 s`.
     func elapsed(_ seconds: Double) -> String {
-        abs(seconds) < 0.05 ? "+0 s" : "\(seconds < 0 ? "-" : "+")\(length(abs(seconds)))"
+        let size = abs(seconds)
+        // In the first minutes decisions follow each other within a second.
+        let text = size < 99.95 ? "\(size.text(decimals: 1)) s" : length(size)
+        return size < 0.05 ? "+0 s" : "\(seconds < 0 ? "-" : "+")\(text)"
     }
 
     private func opening(_ job: WireJobSummary) -> String {

@@ -97,7 +97,7 @@ struct WatchView {
         if let slack = job.slack { fields.add("slack", style.length(slack), slack < 0 ? .bad : .good) }
         if job.checkpointCount > 0 { fields.add("checkpoints", String(job.checkpointCount)) }
         if job.retries > 0 { fields.add("retries", String(job.retries)) }
-        fields.add("state", job.message.isEmpty ? "" : job.message)
+        fields.add("state", job.message == "Runs." ? "" : job.message)
         return fields.lines(style)
     }
 

@@ -1,0 +1,326 @@
+function __godwit_should_offer_completions_for_flags_or_options -a expected_commands
+    set -l non_repeating_flags_or_options $argv[2..]
+    set -l non_repeating_flags_or_options_absent 0
+    set -l positional_index 0
+    set -l commands
+    __godwit_parse_tokens
+    test "$commands" = "$expected_commands"; and return $non_repeating_flags_or_options_absent
+end
+
+function __godwit_should_offer_completions_for_positional -a expected_commands positional_index_comparison expected_positional_index
+    set -l non_repeating_flags_or_options
+    set -l non_repeating_flags_or_options_absent 0
+    set -l positional_index 0
+    set -l commands
+    __godwit_parse_tokens
+    test "$commands" = "$expected_commands" -a \( "$positional_index" "$positional_index_comparison" "$expected_positional_index" \)
+end
+
+function __godwit_parse_tokens -S
+    set -l unparsed_tokens (__godwit_tokens -pc)
+    switch $unparsed_tokens[1]
+    case 'godwit'
+        __godwit_parse_subcommand 0 'version' 'h/help'
+        switch $unparsed_tokens[1]
+        case 'job'
+            __godwit_parse_subcommand 0 'version' 'h/help'
+            switch $unparsed_tokens[1]
+            case 'submit'
+                __godwit_parse_subcommand 1 'allow-infeasible' 'wait' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'plan'
+                __godwit_parse_subcommand 1 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'list'
+                __godwit_parse_subcommand 0 'a/all' 'state=+' 'w/watch' 'interval=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'show'
+                __godwit_parse_subcommand 1 'w/watch' 'interval=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'watch'
+                __godwit_parse_subcommand 1 'interval=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'explain'
+                __godwit_parse_subcommand 1 'figure=' 'limit=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'logs'
+                __godwit_parse_subcommand 1 'f/follow' 'n/tail=' 'stdout' 'stderr' 't/timestamps' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'checkpoint'
+                __godwit_parse_subcommand 1 'stop' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'restore'
+                __godwit_parse_subcommand 1 'generation=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'resize'
+                __godwit_parse_subcommand 1 'cpus=' 'auto' 'cpu-limit=' 'memory=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'cancel'
+                __godwit_parse_subcommand 1 'grace=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            end
+        case 'node'
+            __godwit_parse_subcommand 0 'version' 'h/help'
+            switch $unparsed_tokens[1]
+            case 'list'
+                __godwit_parse_subcommand 0 'w/watch' 'interval=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'show'
+                __godwit_parse_subcommand 1 'w/watch' 'interval=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+            end
+        case 'status'
+            __godwit_parse_subcommand 0 'w/watch' 'interval=' 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+        case 'ca'
+            __godwit_parse_subcommand 0 'version' 'h/help'
+            switch $unparsed_tokens[1]
+            case 'init'
+                __godwit_parse_subcommand 0 'cluster=' 'folder=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'issue'
+                __godwit_parse_subcommand 0 'node=' 'site=' 'role=' 'user=' 'right=' 'lifetime=' 'out=' 'folder=' 'o/output=' 'color=' 'version' 'h/help'
+            case 'show'
+                __godwit_parse_subcommand 1 'o/output=' 'color=' 'version' 'h/help'
+            end
+        case 'completions'
+            __godwit_parse_subcommand 1 'agent=+' 'identity=' 'timeout=' 'o/output=' 'color=' 'version' 'h/help'
+        case 'help'
+            __godwit_parse_subcommand -r 1 'version'
+        end
+    end
+end
+
+function __godwit_tokens
+    if test (string split -m 1 -f 1 -- . "$FISH_VERSION") -gt 3
+        commandline --tokens-raw $argv
+    else
+        commandline -o $argv
+    end
+end
+
+function __godwit_parse_subcommand -S -a positional_count
+    argparse -s r -- $argv
+    set -l option_specs $argv[2..]
+    set -l is_repeating_positional $_flag_r
+    set -el _flag_r
+    set -a commands $unparsed_tokens[1]
+    set positional_index 0
+    while true
+        set -e unparsed_tokens[1]
+        argparse -sn "$commands" $option_specs -- $unparsed_tokens 2> /dev/null
+        set unparsed_tokens $argv
+        set positional_index (math $positional_index + 1)
+        for non_repeating_flag_or_option in $non_repeating_flags_or_options
+            if set -ql "_flag_$(string replace -a - _ -- $non_repeating_flag_or_option)"
+                set non_repeating_flags_or_options_absent 1
+                break
+            end
+        end
+        test (count $unparsed_tokens) -eq 0 -o \( -z "$is_repeating_positional" -a "$positional_index" -gt "$positional_count" \) && break
+    end
+end
+
+function __godwit_complete_directories
+    set -l token (commandline -t)
+    string match -- '*/' $token
+    set -l subdirs $token*/
+    printf %s\n $subdirs
+end
+
+function __godwit_custom_completion
+    set -x SAP_SHELL fish
+    set -x SAP_SHELL_VERSION $FISH_VERSION
+    set -l tokens (__godwit_tokens -p)
+    if test -z "$(__godwit_tokens -t)"
+        set -l index (count (__godwit_tokens -pc))
+        set tokens $tokens[..$index] \'\' $tokens[(math $index + 1)..]
+    end
+    command $tokens[1] $argv $tokens
+end
+
+complete -c 'godwit' -f
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit" -eq 1' -fa 'job' -d 'Submit jobs, follow them, act on them.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit" -eq 1' -fa 'node' -d 'Look at the machines.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit" -eq 1' -fa 'status' -d 'Show the cluster: nodes, vCPUs, jobs, problems.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit" -eq 1' -fa 'ca' -d 'Make the certificates of nodes and users.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit" -eq 1' -fa 'completions' -d 'Print a script that completes commands and names of jobs in a shell.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit" -eq 1' -fa 'help' -d 'Show subcommand help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'submit' -d 'Submit a job.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'plan' -d 'Say whether a job\'s deadline would hold and why, without submitting it.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'list' -d 'List the jobs that have not ended.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'show' -d 'Show one job: progress, resources, checkpoints, latest decisions.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'watch' -d 'Follow a job, or all of them, live.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'explain' -d 'Tell a job\'s story: every decision with its reason and its numbers.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'logs' -d 'Print what a job wrote.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'checkpoint' -d 'Take a checkpoint of a running job.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'restore' -d 'Continue a job from a checkpoint.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'resize' -d 'Change a running job\'s resources.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job" -eq 1' -fa 'cancel' -d 'End a job: SIGTERM, and SIGKILL after the grace.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job submit" -eq 1' -fa '(set -l exts \'yaml\' \'yml\' \'json\';for p in (string match -e -- \'*/\' (commandline -t);or printf \n)*.{$exts};printf %s\n $p;end;__fish_complete_directories (commandline -t) \'\')'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job submit" allow-infeasible' -l 'allow-infeasible' -d 'Accept the job although its deadline cannot be met.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job submit" wait' -l 'wait' -d 'Follow the job and end with its fate.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job submit"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job submit" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job submit" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job submit" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job submit" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job submit" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job submit" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job plan" -eq 1' -fa '(set -l exts \'yaml\' \'yml\' \'json\';for p in (string match -e -- \'*/\' (commandline -t);or printf \n)*.{$exts};printf %s\n $p;end;__fish_complete_directories (commandline -t) \'\')'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job plan"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job plan" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job plan" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job plan" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job plan" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job plan" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job plan" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list" a all' -s 'a' -l 'all' -d 'Also list the jobs that have ended.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list"' -l 'state' -d 'Only jobs in this state; may be repeated.' -rfka 'queued starting restoring running checkpointing suspended stopping completed failed cancelled'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list" w watch' -s 'w' -l 'watch' -d 'Ask again and again, and show what changes.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list" interval' -l 'interval' -d 'The time between two questions of --watch.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job list" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job show" -eq 1' -fka '(godwit completions jobs 2>/dev/null)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job show" w watch' -s 'w' -l 'watch' -d 'Ask again and again, and show what changes.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job show" interval' -l 'interval' -d 'The time between two questions of --watch.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job show"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job show" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job show" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job show" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job show" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job show" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job show" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job watch" -eq 1' -fka '(godwit completions jobs 2>/dev/null)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job watch" interval' -l 'interval' -d 'The time between two pictures.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job watch"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job watch" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job watch" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job watch" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job watch" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job watch" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job watch" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job explain" -eq 1' -fka '(godwit completions jobs 2>/dev/null)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job explain" figure' -l 'figure' -d 'Also draw the story into this SVG file.' -rfa '(for p in (string match -e -- \'*/\' (commandline -t);or printf \n)*.\'svg\';printf %s\n $p;end;__fish_complete_directories (commandline -t) \'\')'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job explain" limit' -l 'limit' -d 'Only the newest decisions, at most this many; 0 for all.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job explain"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job explain" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job explain" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job explain" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job explain" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job explain" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job explain" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job logs" -eq 1' -fka '(godwit completions jobs 2>/dev/null)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" f follow' -s 'f' -l 'follow' -d 'Go on until the job has ended.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" n tail' -s 'n' -l 'tail' -d 'Only the last lines.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" stdout' -l 'stdout' -d 'Only standard output.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" stderr' -l 'stderr' -d 'Only standard error.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" t timestamps' -s 't' -l 'timestamps' -d 'Put the time before each line.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job logs" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job checkpoint" -eq 1' -fka '(godwit completions jobs 2>/dev/null)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job checkpoint" stop' -l 'stop' -d 'Suspend the job after the checkpoint.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job checkpoint"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job checkpoint" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job checkpoint" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job checkpoint" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job checkpoint" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job checkpoint" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job checkpoint" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job restore" -eq 1' -fka '(godwit completions jobs 2>/dev/null)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job restore" generation' -l 'generation' -d 'The checkpoint. Default: the newest good one.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job restore"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job restore" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job restore" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job restore" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job restore" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job restore" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job restore" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job resize" -eq 1' -fka '(godwit completions jobs 2>/dev/null)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" cpus' -l 'cpus' -d 'Pin the allocation to this many vCPUs.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" auto' -l 'auto' -d 'Let the policy set the allocation again.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" cpu-limit' -l 'cpu-limit' -d 'Never let it use more than this many vCPUs; none removes the limit.' -rfka 'none'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" memory' -l 'memory' -d 'Set the memory limit, such as 1GiB.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job resize" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit job cancel" -eq 1' -fka '(godwit completions jobs 2>/dev/null)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job cancel" grace' -l 'grace' -d 'The time between SIGTERM and SIGKILL. Default: 10s.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job cancel"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job cancel" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job cancel" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job cancel" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job cancel" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job cancel" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit job cancel" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit node" -eq 1' -fa 'list' -d 'List the nodes: capacity, what is allocated, what is used.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit node" -eq 1' -fa 'show' -d 'Show one node: devices, capabilities with the remedy for each missing one, jobs.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node list" w watch' -s 'w' -l 'watch' -d 'Ask again and again, and show what changes.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node list" interval' -l 'interval' -d 'The time between two questions of --watch.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node list"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node list" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node list" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node list" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node list" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node list" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node list" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node show" w watch' -s 'w' -l 'watch' -d 'Ask again and again, and show what changes.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node show" interval' -l 'interval' -d 'The time between two questions of --watch.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node show"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node show" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node show" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node show" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node show" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node show" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit node show" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit status" w watch' -s 'w' -l 'watch' -d 'Ask again and again, and show what changes.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit status" interval' -l 'interval' -d 'The time between two questions of --watch.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit status"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit status" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit status" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit status" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit status" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit status" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit status" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit ca" -eq 1' -fa 'init' -d 'Make a cluster\'s certificate authority.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit ca" -eq 1' -fa 'issue' -d 'Issue the identity of a node or a user.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit ca" -eq 1' -fa 'show' -d 'Show the certificates in a file: whose they are, what they allow, until when.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca init" cluster' -l 'cluster' -d 'The cluster\'s name: a to z, 0 to 9 and -.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca init" folder' -l 'folder' -d 'The folder of ca.crt and ca.key. Default: ~/.config/godwit/ca.' -rfa '(__godwit_complete_directories)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca init" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca init" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca init" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca init" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" node' -l 'node' -d 'Issue for this node.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" site' -l 'site' -d 'The node\'s site.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" role' -l 'role' -d 'What the node is for: worker or gateway. Default: worker.' -rfka 'worker gateway'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" user' -l 'user' -d 'Issue for this user.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" right' -l 'right' -d 'What the user may do: admin, submit (and act on jobs) or read. Default: read.' -rfka 'admin submit read'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" lifetime' -l 'lifetime' -d 'How long it is valid. Default: 365d.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" out' -l 'out' -d 'Write to this file. Default: NAME.pem in this folder.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" folder' -l 'folder' -d 'The folder of ca.crt and ca.key. Default: ~/.config/godwit/ca.' -rfa '(__godwit_complete_directories)'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca issue" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit ca show" -eq 1' -fa '(set -l exts \'pem\' \'crt\';for p in (string match -e -- \'*/\' (commandline -t);or printf \n)*.{$exts};printf %s\n $p;end;__fish_complete_directories (commandline -t) \'\')'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca show" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca show" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca show" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit ca show" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_positional "godwit completions" -eq 1' -fka 'bash zsh fish'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit completions"' -l 'agent' -d 'Ask this agent; may be repeated, the first that answers is taken. Default: GODWIT_AGENT, then the lines of ~/.config/godwit/agent, then 127.0.0.1:7420.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit completions" identity' -l 'identity' -d 'Certificate, key and authority in one PEM file. Default: GODWIT_IDENTITY, then ~/.config/godwit/identity.pem.' -rF
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit completions" timeout' -l 'timeout' -d 'The longest a request may take, such as 5s or 2min. Default: 30s; 15min for checkpoint and restore.' -rfka ''
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit completions" o output' -s 'o' -l 'output' -d 'Print a table for people, or JSON for programs.' -rfka 'table json'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit completions" color' -l 'color' -d 'Use colours.' -rfka 'auto always never'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit completions" version' -l 'version' -d 'Show the version.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit completions" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'godwit' -n '__godwit_should_offer_completions_for_flags_or_options "godwit help" version' -l 'version' -d 'Show the version.'
