@@ -54,6 +54,12 @@ package struct NodeSimulator: Sendable {
         set(allocation: allocation, of: residents.count - 1)
     }
 
+    /// Takes a job off the node as it is, to go on elsewhere; the jobs behind it move up.
+    package mutating func remove(_ index: Int) -> Resident { residents.remove(at: index) }
+
+    /// Continues a job that was taken off another node at the same moment.
+    package mutating func insert(_ resident: Resident) { residents.append(resident) }
+
     /// Writes a job's cgroup weight; with `isCeiling` its quota too.
     package mutating func set(allocation: Double, of index: Int, isCeiling: Bool = false) {
         residents[index].allocation = allocation

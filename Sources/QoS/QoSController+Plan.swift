@@ -26,6 +26,7 @@ extension QoSController {
                 jobs[index],
                 width: memory.width,
                 now: situation.now,
+                startingSince: memory.startingSince,
                 configuration: configuration
             )
             outcomes[index].work = work
@@ -79,6 +80,10 @@ extension QoSController {
         let scale = sum > left ? left / sum : 1
         for (position, floor) in zip(running, floors) { give(floor * scale, to: kept[position].index) }
 
+        // Those that are kept have their reserve; what is spare does most good where it may still avert a miss.
+        for index in surrendered.map(\.index) where jobs[index].isRunning {
+            give(usable(index) - given[index], to: index)
+        }
         let sharing = quantile >= 1 && bestEffort.contains { jobs[$0].isRunning }
         var ahead: [Int] = []
         for position in running {
@@ -92,7 +97,7 @@ extension QoSController {
             }
             give(usable(index) - given[index], to: index)
         }
-        for index in surrendered.map(\.index) + overdue where jobs[index].isRunning {
+        for index in overdue where jobs[index].isRunning {
             give(usable(index) - given[index], to: index)
         }
         let sharers = (ahead + bestEffort).filter { jobs[$0].isRunning }

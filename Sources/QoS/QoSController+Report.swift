@@ -11,6 +11,7 @@ extension QoSController {
                     job,
                     width: width,
                     now: situation.now,
+                    startingSince: memories[job.id]?.startingSince,
                     configuration: configuration
                 )
             }
@@ -146,22 +147,22 @@ extension QoSController {
         let remaining = work.work(0.5)
         let fastest = remaining / work.limit(0.5)
         let late = memory.predictedEnd.map { ($0 - situation.now).inSeconds - work.left } ?? 0
-        let lateText = late > 0 ? ", about \(Duration.seconds(late).text) late" : ""
+        let lateText = late > 0 ? "about \(Duration.seconds(late).text) late" : "late"
         let sentence: String
         if fastest > work.left {
             sentence =
                 "The deadline is out of reach: about \(remaining.text(decimals: 0)) CPU s remain and need"
                 + " \(Duration.seconds(fastest).text) on the \(VCPUCount(work.limit(0.5))) vCPUs that the job can use, but only"
-                + " \(Duration.seconds(work.left).text) are left; it is expected to end\(lateText)."
+                + " \(Duration.seconds(work.left).text) are left; the job is expected to end \(lateText)."
         } else if memory.isSurrendered {
             sentence =
                 "Not all deadlines of this node can be kept: about \(remaining.text(decimals: 0)) CPU s of this job remain for"
                 + " the next \(Duration.seconds(work.left).text), beside jobs that weigh more or need less. Its deadline is the"
-                + " one to give up (weight \(job.weight.text(decimals: 2))); it runs on what the others leave\(lateText)."
+                + " one to give up (weight \(job.weight.text(decimals: 2))); the job is expected to end \(lateText)."
         } else {
             sentence =
                 "The deadline is at risk: about \(remaining.text(decimals: 0)) CPU s remain for the next"
-                + " \(Duration.seconds(work.left).text), and at the present pace the job ends\(lateText)."
+                + " \(Duration.seconds(work.left).text), and at the present pace the job ends \(lateText)."
         }
         return Decision(
             time: situation.now,

@@ -25,6 +25,8 @@ package struct QoSController: Sendable, Codable, Equatable {
         var width: Double
         /// How much more than intended must be given so that the intended arrives.
         var boost = 1.0
+        /// Since when an iterative job is between two iterations.
+        var startingSince: Timestamp?
         var predictedEnd: Timestamp?
         var isSurrendered = false
         var isAhead = false
@@ -138,6 +140,8 @@ package struct QoSController: Sendable, Codable, Equatable {
     private mutating func observe(_ job: JobView, _ situation: Situation, isSaturated: Bool) {
         let limit = job.limit(capacity: situation.capacity)
         var memory = memories[job.id] ?? Memory(usable: limit, width: limit)
+        let isBetween = job.isRunning && job.iterationStarted == nil
+        memory.startingSince = isBetween ? memory.startingSince ?? situation.now : nil
         memory.usable = min(memory.usable, limit)
         memory.width = min(memory.width, limit)
         defer { memories[job.id] = memory }
@@ -159,6 +163,8 @@ package struct QoSController: Sendable, Codable, Equatable {
         // Without pressure figures a full node leaves open why the job got less: believe it more slowly.
         let pace = job.cpuPressure == nil && isSaturated ? 0.95 : 0.85
         memory.usable = max(0.05, min(memory.usable, max(1.2 * usage, pace * memory.usable)))
+        // The speed model knows better how wide an iteration is than a second of it does.
+        if case .iterations = job.objective { return }
         memory.width = max(0.05, min(memory.width, max(1.1 * usage, memory.width * 0.985)))
     }
 

@@ -25,15 +25,22 @@ struct RemainingWork {
     private struct Iterations {
         /// Iterations to do; the present one counts for the part that remains.
         var count: Double
-        /// Starts that are still to come.
+        /// Starts that are still to come; one that is under way counts for the part that remains.
         var starts: Double
         var overhead: Double
         /// How far the parts that more vCPUs do not shorten may be from what is believed of them, as a fraction.
         var doubt: Double
     }
 
-    /// nil for a job without objective. `width` is what the job can use at once as far as is known.
-    init?(_ view: JobView, width: Double, now: Timestamp, configuration: QoSConfiguration) {
+    /// nil for a job without objective. `width` is what the job can use at once as far as is known, `startingSince` when its last
+    /// iteration ended.
+    init?(
+        _ view: JobView,
+        width: Double,
+        now: Timestamp,
+        startingSince: Timestamp? = nil,
+        configuration: QoSConfiguration
+    ) {
         guard let deadline = view.deadline else { return nil }
         self.width = width
         left = (deadline - now).inSeconds
@@ -73,10 +80,12 @@ struct RemainingWork {
             most = isOver ? 0 : whole * high + present.high
             overrun = 0
             speed = model
+            let starting = startingSince.map { (now - $0).inSeconds } ?? 0
+            let unstarted = startOverhead > .zero ? max(0, 1 - starting / startOverhead.inSeconds) : 0
             let expectedWork = (least + most) / 2
             iterations = Iterations(
                 count: model.cpu > 0 ? expectedWork / model.cpu : whole,
-                starts: isOver ? 0 : whole + (view.iterationStarted == nil ? 1 : 0),
+                starts: isOver ? 0 : whole + (view.iterationStarted == nil ? unstarted : 0),
                 overhead: startOverhead.inSeconds,
                 doubt: model.uncertainty
             )
