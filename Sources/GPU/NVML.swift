@@ -44,7 +44,6 @@ package final class NVML: Sendable {
             let reason = unsafe dlerror().map { unsafe String(cString: $0) } ?? "unknown reason"
             throw .library(path: path, reason: reason)
         }
-        unsafe handle = LibraryHandle(pointer: pointer)
         guard let start: godwit_nvml_init = unsafe Self.symbol("nvmlInit_v2", in: pointer) else {
             unsafe dlclose(pointer)
             throw .library(
@@ -58,6 +57,8 @@ package final class NVML: Sendable {
             unsafe dlclose(pointer)
             throw .call(name: "nvmlInit_v2", code: code, reason: reason)
         }
+        // Last of all: a throw after this would run deinit, which closes the library too.
+        unsafe handle = LibraryHandle(pointer: pointer)
     }
 
     deinit {

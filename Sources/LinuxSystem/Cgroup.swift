@@ -87,7 +87,7 @@ package struct Cgroup: Sendable, Equatable {
         let bytes = try FileSystem.read(file)
         if isUnified {
             let (quota, period) = try CgroupValue.cpuMaximum(parsing: bytes.span)
-            return quota.map { VCPUCount($0.inSeconds / max(1e-6, period.inSeconds)) }
+            return quota.map { VCPUCount(Double($0.nanoseconds) / Double(max(1, period.nanoseconds))) }
         }
         guard let quota = try CgroupValue.limit(parsing: bytes.span, file: file) else { return nil }
         let periodFile = FileSystem.parent(of: file) + "/cpu.cfs_period_us"
