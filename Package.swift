@@ -107,11 +107,10 @@ let package = Package(
             name: "integration",
             dependencies: [
                 "ControlAPI", "ControlMessages", "ClusterModel", "Transport", "TLS", "LinuxSystem", "ResourceSamples",
-                protobuf,
-                subprocess,
+                nio,
             ],
             path: "integration",
-            exclude: ["Benchmarks", "test", "README.md"]
+            exclude: ["Benchmarks", "workloads", "test", "README.md"]
         ),
         .testTarget(name: "ClusterModelTests", dependencies: ["ClusterModel"]),
         .testTarget(name: "WireFormatTests", dependencies: ["WireFormat", "ClusterModel"]),
@@ -136,7 +135,10 @@ let package = Package(
             ]
         ),
         .testTarget(name: "StorageTests", dependencies: ["Storage", "ClusterModel", grdb]),
-        .testTarget(name: "ContainersTests", dependencies: ["Containers", "LinuxSystem", "ClusterModel", "godwit-shim"]),
+        .testTarget(
+            name: "ContainersTests",
+            dependencies: ["Containers", "LinuxSystem", "ClusterModel", "godwit-shim"]
+        ),
         .testTarget(name: "ImageStoreTests", dependencies: ["ImageStore", "Checkpointing", "ClusterModel"]),
         .testTarget(
             name: "GPUTests",

@@ -3,7 +3,9 @@ import AgentConfiguration
 import ArgumentParser
 import ClusterModel
 
-/// The agent's command line. Everything it does lives in the `Agent` target; here are the words only.
+/// The agent's command line.
+///
+/// Everything it does lives in the `Agent` target; here are the words only.
 @main
 struct Godwitd: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -2,7 +2,9 @@ import ClusterModel
 import ClusterState
 import ControlMessages
 
-/// What the agent knows of a job beyond its record: the last samples and the policy's last word. Not replicated.
+/// What the agent knows of a job beyond its record: the last samples and the last word of the policy.
+///
+/// It is not replicated.
 struct JobStanding: Sendable, Equatable {
     /// `ontime`, `overprogress`, `underprogress`, `atrisk`, or empty when there is nothing to say.
     var condition = ""

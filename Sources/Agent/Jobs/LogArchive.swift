@@ -47,6 +47,7 @@ struct LogArchive: Sendable {
             // Asked before reading, so that what a job wrote at its end is not missed.
             let isLast = query.follows ? await isOver() : true
             var isIdle = true
+            var hasMoved = false
             for (incarnation, folder) in folders(of: query.job, present) {
                 if let cursor, incarnation < cursor.incarnation { continue }
                 var position = cursor?.incarnation == incarnation ? cursor?.position ?? .beginning : .beginning
@@ -59,8 +60,10 @@ struct LogArchive: Sendable {
                     let wanted = lines.filter(query.wants).map(\.wire)
                     if !wanted.isEmpty { try await emit(wanted) }
                 }
+                // A container that was removed meanwhile took its logs with it, into the archive: the rest is read there.
+                hasMoved = hasMoved || !FileSystem.exists(folder)
             }
-            if isLast { return }
+            if isLast && !hasMoved { return }
             if isIdle { try await Task.sleep(for: .milliseconds(100)) }
         }
     }

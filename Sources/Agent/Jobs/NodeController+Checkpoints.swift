@@ -92,8 +92,9 @@ extension NodeController {
 
     /// Makes the container of an incarnation from a checkpoint.
     func restore(_ record: JobRecord, _ key: ContainerKey, from generation: CheckpointGeneration) {
-        let plan = restorePlan(record, key)
         operate(.restore, on: record.id) { [self] in
+            await decideNow()
+            let plan = await plan(record, key)
             guard let entry = record.checkpoint(generation) else {
                 await restoreFailed(key, generation, "it is not in the catalog", isDamaged: false)
                 return

@@ -59,9 +59,7 @@ extension NodeController {
         return settings.devices.filter { !used.contains($0) }
     }
 
-    func restorePlan(_ record: JobRecord, _ key: ContainerKey) -> ContainerPlan { plan(record, key) }
-
-    private func plan(_ record: JobRecord, _ key: ContainerKey) -> ContainerPlan {
+    func plan(_ record: JobRecord, _ key: ContainerKey) -> ContainerPlan {
         let devices = Array(freeDevices().prefix(record.specification.resources.gpus))
         if !devices.isEmpty { devicesInUse[key.job] = devices }
         return ContainerPlan(
@@ -75,9 +73,10 @@ extension NodeController {
     }
 
     func start(_ record: JobRecord, _ key: ContainerKey) {
-        let plan = plan(record, key)
         operate(.start, on: record.id) { [self] in
             let began = ContinuousClock.now
+            await decideNow()
+            let plan = await plan(record, key)
             do {
                 try await host.start(plan)
             } catch {
@@ -112,6 +111,7 @@ extension NodeController {
             logger.warning("job.start.stale", metadata: ["job": "\(plan.key)", "reason": "\(refusal)"])
             try? await host.stop(plan.key, grace: .zero)
         }
+        await decideNow()
     }
 
     func watch(_ key: ContainerKey, allocation: VCPUCount, cpuLimit: VCPUCount?, memoryLimit: ByteCount?) {
@@ -138,6 +138,7 @@ extension NodeController {
             logger.debug("container.exit.refused", metadata: ["container": "\(key)", "reason": "\(refusal)"])
         }
         await discard(key)
+        await decideNow()
         await reconcile([key.job])
     }
 

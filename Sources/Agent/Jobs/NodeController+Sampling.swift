@@ -68,7 +68,12 @@ extension NodeController {
             MeasuredIteration(duration: $0.duration, vcpus: $0.vcpus, consumed: $0.consumed)
         }
         if record.specification.kind == .iterative { view.iterationStarted = record.incarnationStarted }
-        guard let status = containers[record.id], status.exit == nil else { return view }
+        guard let status = containers[record.id], status.exit == nil else {
+            // A container that is being made will want its share within milliseconds.
+            let kind = operations[record.id]?.kind
+            view.isRunning = kind == .start || kind == .restore
+            return view
+        }
         view.isRunning = !status.isFrozen && (record.state == .running || record.state == .checkpointing)
         view.recentUsage = usage(status)
         view.cpuPressure = status.recent.last?.cpuPressure.map { $0.some.tenSeconds / 100 }
@@ -152,9 +157,20 @@ extension NodeController {
         )
     }
 
-    /// The guarantee that a container starts with, before the next pass decides about all.
+    /// Decides about all jobs now, since one more is about to run or has just ended.
+    func decideNow() async {
+        let state = await replica.state
+        let changes = decide(state, at: now())
+        guard !changes.isEmpty else { return }
+        await write([.allocate(changes: changes, time: now())])
+    }
+
+    /// The weight that a container is made with: never less than one vCPU's.
+    ///
+    /// The runtime's last steps and the program's first ones run inside the cgroup; with the weight of a best-effort job beside
+    /// busy neighbours they would take seconds. The policy's own allocation follows as soon as the container runs.
     func startAllocation(_ record: JobRecord) -> VCPUCount {
-        standings[record.id]?.allocation ?? record.pinnedAllocation ?? record.allocation
+        max(standings[record.id]?.allocation ?? .zero, min(settings.capacity, 1))
     }
 
     // MARK: History
@@ -263,10 +279,17 @@ extension NodeController {
 
     /// Carries out a new record at once, without waiting for the next pass; returns how long the cgroup writes took.
     func applyNow(_ job: JobID) async -> Duration {
+        // A container that is just being made gets its limits when it is there; whoever asked wants to see them.
+        let patience = ContinuousClock.now + .seconds(5)
+        while let operation = operations[job], operation.kind == .start || operation.kind == .restore,
+            ContinuousClock.now < patience
+        {
+            try? await Task.sleep(for: .milliseconds(5))
+        }
         let state = await replica.state
         let began = ContinuousClock.now
         let changes = decide(state, at: now())
-        if let record = state.job(job), operations[job] == nil { applyLimits(record) }
+        if let record = state.job(job) { applyLimits(record) }
         let duration = began.duration(to: .now)
         if !changes.isEmpty { await write([.allocate(changes: changes, time: now())]) }
         return duration

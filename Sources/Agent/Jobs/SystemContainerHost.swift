@@ -81,7 +81,10 @@ final class SystemContainerHost: ContainerHost, LogSource {
                 // The runtime thaws what one of its own checkpoints froze; this also ends a freeze that had just begun.
                 try? runtime.cgroup(of: container.id).thaw()
                 found.append(FoundContainer(key: key, state: .running))
-            case .exited(let exit): found.append(FoundContainer(key: key, state: .ended(Self.exit(exit))))
+            case .exited(let exit):
+                // Its cgroup is still there, and with it the CPU time that it used.
+                try remember(key)
+                found.append(FoundContainer(key: key, state: .ended(Self.exit(exit))))
             case .lost: found.append(FoundContainer(key: key, state: .ended(.lost)))
             }
         }

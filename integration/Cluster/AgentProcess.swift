@@ -1,0 +1,179 @@
+import ClusterModel
+import ControlAPI
+import ControlMessages
+import Glibc
+import LinuxSystem
+import NIO
+import ResourceSamples
+import TLS
+
+/// A private cluster of one: an agent with folders, ports, certificates and a cgroup of its own.
+actor AgentProcess {
+    nonisolated let folder: String
+    nonisolated let port: Int
+    nonisolated let cgroupParent: String
+    nonisolated let authority: CertificateAuthority
+    nonisolated let run: ScenarioRun
+    private var pid: Int32?
+    private var starts = 0
+
+    /// Makes certificates and configuration; starts nothing.
+    init(_ run: ScenarioRun, name: String = "agent", stateFolder: String? = nil) throws {
+        self.run = run
+        folder = run.folder + "/" + name
+        port = try Self.freePort()
+        cgroupParent = "/godwit-scenario-\(getpid())-\(name)"
+        try FileSystem.createFolder(folder, mode: 0o700)
+        authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "scenario"), now: WallClock.now())
+        try authority.save(to: folder + "/ca")
+        try authority.issueNode(
+            NodeID(rawValue: "n1"),
+            site: SiteID(rawValue: "here"),
+            role: .worker,
+            now: WallClock.now()
+        ).save(to: folder + "/node.pem")
+        let state = stateFolder ?? folder + "/state"
+        try FileSystem.writeAtomically(
+            """
+            identity: {bundle: \(folder)/node.pem}
+            listen: {address: 127.0.0.1, port: \(port)}
+            folders: {state: \(state), runtime: \(folder)/run}
+            cgroup: {parent: \(cgroupParent)}
+            metrics: {enabled: false}
+            checkpoints: {tmpfs: /dev/shm/godwit-scenario-\(getpid())-\(name), minimumFree: 1MiB}
+            log: {level: debug}
+
+            """,
+            to: folder + "/agent.yaml"
+        )
+    }
+
+    /// Starts the agent and returns when it answers.
+    func start() async throws {
+        starts += 1
+        let log = try OwnedDescriptor(opening: folder + "/agent.log", O_WRONLY | O_CREAT | O_APPEND)
+        pid = try ProcessRunner.spawn(
+            ProgramCommand(
+                run.programs + "/godwitd",
+                ["run", "--config", folder + "/agent.yaml"],
+                startsSession: true
+            ),
+            standardOutput: log.rawValue,
+            standardError: log.rawValue
+        )
+        _ = try await run.eventually("an answer of the agent", within: .seconds(20)) {
+            try self.requireAlive()
+            let client = try await self.connect()
+            _ = try await client.status()
+            await client.close()
+            return true
+        }
+    }
+
+    private func requireAlive() throws {
+        guard let pid else { throw Broken("the agent was not started") }
+        var status: Int32 = 0
+        if unsafe waitpid(pid, &status, WNOHANG) == pid {
+            self.pid = nil
+            let log = (try? FileSystem.readText(folder + "/agent.log", limit: 8 << 20)) ?? ""
+            throw Broken("the agent ended: \(log.split(separator: "\n").suffix(3).joined(separator: " | "))")
+        }
+    }
+
+    /// Sends a signal and waits until the process is gone.
+    func end(_ signal: Int32) async throws {
+        guard let pid else { return }
+        kill(pid, signal)
+        let began = ContinuousClock.now
+        var status: Int32 = 0
+        while unsafe waitpid(pid, &status, WNOHANG) == 0 {
+            guard began.duration(to: .now) < .seconds(30) else { throw Broken("the agent did not end within 30 s") }
+            try await Task.sleep(for: .milliseconds(2))
+        }
+        self.pid = nil
+    }
+
+    /// Credentials of a new user.
+    nonisolated func credentials(
+        _ user: String = "tester",
+        _ right: UserRight = .admin,
+        of authority: CertificateAuthority? = nil
+    ) throws -> Credentials {
+        let issuer = authority ?? self.authority
+        return Credentials(
+            identity: try issuer.issueUser(UserID(rawValue: user), right: right, now: WallClock.now()),
+            agents: [AgentAddress(host: "127.0.0.1", port: port)]
+        )
+    }
+
+    /// A connection; close it.
+    nonisolated func connect(_ user: String = "tester", _ right: UserRight = .admin) async throws -> ControlClient {
+        try await ControlClient.connect(try credentials(user, right), software: "integration", group: Self.group)
+    }
+
+    static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
+    /// The cgroups of this agent's containers, by name.
+    nonisolated func containerNames() throws -> [String] {
+        let slice = try CgroupSlice(in: try CgroupHierarchy.detect(), path: cgroupParent)
+        return try slice.names()
+    }
+
+    /// The processes of a job's container.
+    nonisolated func processes(of job: String) throws -> [Int32] {
+        let slice = try CgroupSlice(in: try CgroupHierarchy.detect(), path: cgroupParent)
+        return try slice.names().filter { $0.hasPrefix(job + "-") }.flatMap { try slice.cgroup($0).processes() }
+    }
+
+    /// The cgroup of a job's only container.
+    nonisolated func cgroup(of job: String) throws -> Cgroup {
+        let slice = try CgroupSlice(in: try CgroupHierarchy.detect(), path: cgroupParent)
+        let names = try slice.names().filter { $0.hasPrefix(job + "-") }
+        guard let name = names.first, names.count == 1 else { throw Broken("job \(job) has \(names.count) containers") }
+        return try slice.cgroup(name)
+    }
+
+    private static func freePort() throws -> Int {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let status = unsafe withUnsafeMutablePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
+                unsafe bind(descriptor, raw, length) == 0 && getsockname(descriptor, raw, &length) == 0
+            }
+        }
+        guard status else { throw Broken("there is no free port") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    /// Ends every process, mount and cgroup that belongs to agents below a folder.
+    static func endAll(below folder: String) async {
+        for name in (try? FileSystem.list("/proc")) ?? [] {
+            guard let pid = Int32(name), pid != getpid(),
+                let words = try? FileSystem.readText("/proc/\(name)/cmdline"), words.contains(folder)
+            else { continue }
+            kill(pid, SIGKILL)
+        }
+        for agent in (try? FileSystem.list(folder)) ?? [] {
+            let parent = "/godwit-scenario-\(getpid())-\(agent)"
+            if let slice = try? CgroupSlice(in: try CgroupHierarchy.detect(), path: parent) {
+                for name in (try? slice.names()) ?? [] {
+                    guard let cgroup = try? slice.cgroup(name) else { continue }
+                    try? cgroup.killAll()
+                    try? cgroup.thaw()
+                    try? await cgroup.remove()
+                }
+                try? await slice.remove()
+            }
+            try? FileSystem.removeAll("/dev/shm/godwit-scenario-\(getpid())-\(agent)")
+        }
+        for mount in ((try? Machine.mounts()) ?? []).reversed() where mount.mountPoint.hasPrefix(folder + "/") {
+            try? Mounts.unmount(mount.mountPoint, isLazy: true)
+        }
+        var status: Int32 = 0
+        while unsafe waitpid(-1, &status, WNOHANG) > 0 {}
+    }
+}
