@@ -72,7 +72,9 @@ struct HabitTests {
 
     // MARK: Unit tests wait for events, not for time
 
-    /// Sleeps of a test. What another process or the kernel does can only be polled for: such a line says what it polls, `// polls: ...`.
+    /// Sleeps of a test.
+    ///
+    /// What another process or the kernel does can only be polled for: such a line says what it polls, `// polls: ...`.
     static func problems(ofSleepsIn path: String, text: String) -> [String] {
         let source = text.split(separator: "\n", omittingEmptySubsequences: false)
         return SwiftText(text).lines.enumerated().compactMap { number, line in
