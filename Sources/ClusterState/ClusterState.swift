@@ -116,9 +116,9 @@ extension ClusterState {
             try change(job, at: time) { (change) throws(Refusal) in try change.started(incarnation) }
         case .adopted(let job, let incarnation, let time):
             try change(job, at: time) { (change) throws(Refusal) in try change.adopted(incarnation) }
-        case .exited(let job, let incarnation, let exit, let consumed, let time):
+        case .exited(let job, let incarnation, let exit, let consumed, let time, let vcpus):
             try change(job, at: time) { (change) throws(Refusal) in
-                try change.exited(incarnation, exit: exit, consumed: consumed)
+                try change.exited(incarnation, exit: exit, consumed: consumed, vcpus: vcpus)
             }
         case .restoreFailed(let failure):
             try change(failure.job, at: failure.time) { (change) throws(Refusal) in try change.restoreFailed(failure) }

@@ -27,8 +27,18 @@ package enum Command: Sendable, Codable, Equatable {
     case started(job: JobID, incarnation: Incarnation, time: Timestamp)
     /// A restarted agent found the container running and took it over.
     case adopted(job: JobID, incarnation: Incarnation, time: Timestamp)
-    /// The container is no more. `consumed` is the last reading of its CPU time counter, nil when there is none.
-    case exited(job: JobID, incarnation: Incarnation, exit: ContainerExit, consumed: Duration?, time: Timestamp)
+    /// The container is no more.
+    ///
+    /// `consumed` is the last reading of its CPU time counter, nil when there is none; `vcpus` the mean of what it could have run
+    /// on, nil when nobody watched: then what it used stands for that.
+    case exited(
+        job: JobID,
+        incarnation: Incarnation,
+        exit: ContainerExit,
+        consumed: Duration?,
+        time: Timestamp,
+        vcpus: VCPUCount? = nil
+    )
     /// A restore did not succeed; `isDamaged` says that the images are at fault.
     case restoreFailed(RestoreFailure)
     case beginCheckpoint(job: JobID, incarnation: Incarnation, time: Timestamp)

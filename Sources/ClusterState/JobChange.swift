@@ -153,7 +153,12 @@ extension JobChange {
         decide(.adopted, "The agent restarted and took over its running container.")
     }
 
-    mutating func exited(_ incarnation: Incarnation, exit: ContainerExit, consumed: Duration?) throws(Refusal) {
+    mutating func exited(
+        _ incarnation: Incarnation,
+        exit: ContainerExit,
+        consumed: Duration?,
+        vcpus: VCPUCount?
+    ) throws(Refusal) {
         try require(incarnation)
         guard record.state.mayHaveContainer else {
             throw Refusal(.stale, "Job \(record.id) is \(record.state.rawValue); the end of its container is known.")
@@ -164,11 +169,11 @@ extension JobChange {
             record.openCheckpoint?.exit = exit
             return
         }
-        ended(exit)
+        ended(exit, vcpus: vcpus)
     }
 
     /// Decides what follows now that the container is gone.
-    mutating func ended(_ exit: ContainerExit) {
+    mutating func ended(_ exit: ContainerExit, vcpus: VCPUCount? = nil) {
         let ran = record.incarnationStarted.map { time - $0 }
         let base = record.iterationBase
         record.ledger.settle()
@@ -184,7 +189,7 @@ extension JobChange {
             resume(from: generation, origin: generation == nil ? .newest : .named)
         case .checkpoint, nil:
             if exit.isSuccess {
-                succeeded(ran: ran ?? .zero, consumed: record.ledger.total - base)
+                succeeded(ran: ran ?? .zero, consumed: record.ledger.total - base, vcpus: vcpus)
             } else if ExitDiagnosis.isLoss(exit) {
                 recover(exit, ran: ran)
             } else {
@@ -193,7 +198,7 @@ extension JobChange {
         }
     }
 
-    private mutating func succeeded(ran: Duration, consumed: Duration) {
+    private mutating func succeeded(ran: Duration, consumed: Duration, vcpus: VCPUCount?) {
         let total = record.totalIterations
         record.quickLosses = 0
         guard record.specification.kind == .iterative else {
@@ -206,7 +211,7 @@ extension JobChange {
                 index: record.completedIterations,
                 duration: ran,
                 consumed: consumed,
-                vcpus: VCPUCount(seconds > 0 ? consumed.inSeconds / seconds : 0)
+                vcpus: vcpus ?? VCPUCount(seconds > 0 ? consumed.inSeconds / seconds : 0)
             )
         )
         record.measuredIterations.removeFirst(

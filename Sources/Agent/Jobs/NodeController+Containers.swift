@@ -130,9 +130,19 @@ extension NodeController {
         containers[key.job]?.exit = exit
         operations[key.job]?.containerEnded?()
         let consumed = host.sample(key)?.cpuTime
+        let available = containers[key.job].flatMap { status in
+            status.watchedSeconds > 0 ? VCPUCount(status.availableSeconds / status.watchedSeconds) : nil
+        }
         logger.info("container.ended", metadata: ["container": "\(key)", "exit": "\(exit.sentence)"])
         let outcomes = await report([
-            .exited(job: key.job, incarnation: key.incarnation, exit: exit, consumed: consumed, time: now())
+            .exited(
+                job: key.job,
+                incarnation: key.incarnation,
+                exit: exit,
+                consumed: consumed,
+                time: now(),
+                vcpus: available
+            )
         ])
         if let refusal = outcomes.first?.refusal, refusal.code != .stale {
             logger.debug("container.exit.refused", metadata: ["container": "\(key)", "reason": "\(refusal)"])
