@@ -106,8 +106,8 @@ extension Cgroup {
     @concurrent
     package func remove(timeout: Duration = .seconds(2)) async throws {
         let start = MonotonicClock.nanoseconds()
-        for place in hierarchy.places {
-            let folder = place.mountPoint + path
+        for mountPoint in hierarchy.mountPoints {
+            let folder = mountPoint + path
             var wait = Duration.milliseconds(1)
             while let error = Self.failureOfRemovingTree(folder) {
                 guard error.code == EBUSY, .nanoseconds(MonotonicClock.nanoseconds() - start) < timeout else {

@@ -27,6 +27,11 @@ package struct CgroupHierarchy: Sendable, Equatable {
     /// Where version 2 is mounted, with or without useful controllers.
     package let unifiedMountPoint: String?
 
+    /// Every hierarchy below the root, those with no controller of ours and named ones too.
+    ///
+    /// A container runtime makes its groups in all of them, so what it left must be removed from all of them.
+    package let mountPoints: [String]
+
     /// The controllers that containers of Godwit need or profit from; others are left to the container runtime.
     package static let wanted = ["cpu", "cpuacct", "freezer", "memory", "pids"]
 
@@ -67,7 +72,8 @@ package struct CgroupHierarchy: Sendable, Equatable {
         return CgroupHierarchy(
             mode: unified == nil ? .v1 : found.values.contains { !$0.isUnified } ? .hybrid : .v2,
             controllers: found.values.sorted { $0.name < $1.name },
-            unifiedMountPoint: unified
+            unifiedMountPoint: unified,
+            mountPoints: Set(version1.map(\.mountPoint) + (unified.map { [$0] } ?? [])).sorted()
         )
     }
 

@@ -99,6 +99,11 @@ package struct CgroupSlice: Sendable, Equatable {
                 try FileSystem.createFolder(folder)
             }
             if place.isUnified { try handDownControllers(mountPoint: place.mountPoint) }
+            // Before Linux 5.11 a v1 memory group counts those below it only when told so, and only while it has none.
+            let counting = folder + "/memory.use_hierarchy"
+            if !place.isUnified, let value = try? FileSystem.readLine(counting), value == "0" {
+                try FileSystem.writeValue("1", to: counting)
+            }
         }
     }
 

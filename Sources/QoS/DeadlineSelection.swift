@@ -3,7 +3,9 @@ enum DeadlineSelection {
     /// Up to this many demands the best set is searched for exactly; beyond, greedily.
     static let exactLimit = 10
 
-    /// The set with the largest sum of weights that fits; `demands` are sorted by deadline. Demands that do not fit alone are never kept.
+    /// The set with the largest sum of weights that fits.
+    ///
+    /// `demands` are sorted by deadline. Demands that do not fit alone are never kept.
     ///
     /// The problem is NP-hard in general (it contains knapsack). Small sets are searched exactly. Larger ones go by Moore and Hodgson's rule
     /// (Management Science 15 (1968)), which is optimal for equal weights on one processor: take demands in the order of their

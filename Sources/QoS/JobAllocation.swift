@@ -3,7 +3,9 @@ package import ClusterModel
 /// What the policy decided for one job, and what it expects of it.
 package struct JobAllocation: Sendable, Codable, Equatable {
     package var job: JobID
-    /// vCPUs guaranteed under contention. Not a ceiling: idle cycles of the node stay usable.
+    /// vCPUs guaranteed under contention.
+    ///
+    /// Not a ceiling: idle cycles of the node stay usable.
     package var allocation: VCPUCount
     /// nil for best effort.
     package var condition: JobCondition?

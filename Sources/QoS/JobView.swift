@@ -23,7 +23,7 @@ package struct JobView: Sendable, Codable, Equatable {
     package var started: Timestamp?
     /// CPU time of the ledger: user and system, over all incarnations.
     package var consumed: Duration
-    /// Iterations done, of an iterative job; may exceed `iterations.count`, since old measurements are dropped.
+    /// Iterations done, of an iterative job; may exceed the number of measurements, since old ones are dropped.
     package var completedIterations: Int
     /// The newest measured iterations, oldest first.
     package var iterations: [MeasuredIteration]
@@ -71,7 +71,9 @@ package struct JobView: Sendable, Codable, Equatable {
 package struct MeasuredIteration: Sendable, Codable, Equatable {
     /// From its container running to its end; the start overhead is not in it.
     package var duration: Duration
-    /// Mean of the vCPUs that it could have run on, at most its parallelism: each second the larger of its allocation and of its
+    /// Mean of the vCPUs that it could have run on, at most its parallelism.
+    ///
+    /// Each second the larger of its allocation and of its
     /// usage plus what the node left idle. Usage alone would hide the part of an iteration that cannot use more than one vCPU.
     package var vcpus: VCPUCount
     /// CPU time that it consumed.

@@ -1,7 +1,8 @@
 package import ClusterModel
 
-/// The published rules, as printed (López-Huguet et al., J. Parallel Distrib. Comput. 133 (2019), section 2).
+/// The published rules, as printed.
 ///
+/// López-Huguet et al., J. Parallel Distrib. Comput. 133 (2019), section 2.
 /// They are kept to be compared with, so nothing here is improved; `QoS.docc` lists what is wrong with them.
 package enum PaperPolicy {
     /// CPU time that should have been consumed by `now` (equation 2.5): a straight line from the start to the end of the frame.

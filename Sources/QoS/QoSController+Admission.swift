@@ -10,6 +10,7 @@ extension QoSController {
     ///   - jobs: every job that runs on the node or is about to, without the candidate.
     ///   - capacity: vCPUs of the node that jobs may use; greater than 0.
     ///   - now: the present moment.
+    /// - Returns: the verdict with its sentence and numbers.
     package func admit(
         _ candidate: JobView,
         among jobs: [JobView],

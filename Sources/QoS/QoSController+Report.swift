@@ -1,4 +1,4 @@
-import ClusterModel
+package import ClusterModel
 
 extension QoSController {
     /// Conditions, predictions and what is worth telling, for every job.
@@ -25,6 +25,33 @@ extension QoSController {
             tell(job, situation, &memory, &outcomes[index])
             memories[job.id] = memory
         }
+    }
+
+    /// Whether a job that has ended met its deadline, with the time between them; nil for a job that had none.
+    package static func verdict(
+        on job: JobView,
+        endedAt end: Timestamp
+    ) -> (condition: JobCondition, decision: Decision)? {
+        guard let deadline = job.deadline else { return nil }
+        let slack = deadline - end
+        let isMet = slack >= .zero
+        let difference = Duration.seconds(abs(slack.inSeconds)).text
+        let consumed = "\(job.consumed.inSeconds.text(decimals: 0)) CPU s were consumed"
+        return (
+            isMet ? .met : .missed,
+            Decision(
+                time: end,
+                job: job.id,
+                kind: isMet ? .deadlineMet : .deadlineMissed,
+                sentence: isMet
+                    ? "The deadline was met with \(difference) to spare; \(consumed)."
+                    : "The deadline was missed by \(difference); \(consumed).",
+                numbers: [
+                    .init(name: "slackSeconds", value: slack.inSeconds),
+                    .init(name: "consumedCPUSeconds", value: job.consumed.inSeconds),
+                ]
+            )
+        )
     }
 
     func finish(_ job: JobView, _ situation: Situation, _ outcome: Outcome) -> JobAllocation {

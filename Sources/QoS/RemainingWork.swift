@@ -32,7 +32,9 @@ struct RemainingWork {
         var doubt: Double
     }
 
-    /// nil for a job without objective. `width` is what the job can use at once as far as is known, `startingSince` when its last
+    /// Puts together what is known; nil for a job without objective.
+    ///
+    /// `width` is what the job can use at once as far as is known, `startingSince` when its last
     /// iteration ended.
     init?(
         _ view: JobView,

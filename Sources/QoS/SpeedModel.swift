@@ -37,7 +37,7 @@ package struct SpeedModel: Sendable, Codable, Equatable {
     ///
     /// Weighted least squares of `t` over `1 / c`; the newest iteration weighs 1, each older one 0.9 of the next. The guess, scaled to
     /// the measured level, takes part with a small weight: with one measurement, or many at the same `c`, it decides how the time divides;
-    /// with measurements at two levels it hardly counts. Outliers lose weight (Huber's rule, three rounds).
+    /// with measurements at two levels it hardly counts. Outliers lose weight (Huber's rule, eight rounds).
     package init(declared expected: Duration, uncertainty: Double, measured: [MeasuredIteration]) {
         self.init(declared: expected, uncertainty: uncertainty)
         let points = measured.suffix(32).enumerated().compactMap { offset, one -> Point? in
@@ -71,7 +71,7 @@ package struct SpeedModel: Sendable, Codable, Equatable {
             Point(inverse: $0, seconds: scale * (guess.fixed + guess.divisible * $0), weight: 0.03)
         }
         var spread = 0.0
-        for _ in 0..<3 {
+        for _ in 0..<8 {
             fit(points + assumed)
             let residuals = measured.map { abs($0.seconds - fixed - divisible * $0.inverse) }
             spread = residuals.median ?? 0

@@ -49,23 +49,32 @@ final class FolderLock: Sendable {
     }
 
     private static func makeFolder(_ folder: String) throws {
-        if unsafe mkdir(folder, 0o700) == 0 {
-            // The new name must survive a power cut together with what is written below it.
-            let parent = folder.split(separator: "/", omittingEmptySubsequences: true).dropLast().joined(separator: "/")
-            let path = folder.hasPrefix("/") ? "/\(parent)" : (parent.isEmpty ? "." : parent)
-            let opened = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-            if opened >= 0 {
-                fsync(opened)
-                Glibc.close(opened)
-            }
-            return
+        let parent = parent(of: folder)
+        var cause = makeOne(folder)
+        if cause == ENOENT, parent != folder, parent != "." {
+            try makeFolder(parent)
+            cause = makeOne(folder)
         }
-        let cause = errno
-        if cause == ENOENT, let cut = folder.lastIndex(of: "/"), cut != folder.startIndex {
-            try makeFolder(String(folder[..<cut]))
-            return try makeFolder(folder)
+        guard cause == 0 else {
+            // A file in its place is found when the lock is opened in it.
+            if cause == EEXIST { return }
+            throw failure("make", folder, cause)
         }
-        guard cause == EEXIST else { throw failure("make", folder, cause) }
+        // The new name must survive a power cut together with what is written below it.
+        let opened = unsafe open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard opened >= 0 else { return }
+        fsync(opened)
+        Glibc.close(opened)
+    }
+
+    /// Makes one folder; the cause when that fails, 0 when it does not.
+    private static func makeOne(_ folder: String) -> CInt {
+        unsafe mkdir(folder, 0o700) == 0 ? 0 : errno
+    }
+
+    private static func parent(of folder: String) -> String {
+        let parts = folder.split(separator: "/").dropLast().joined(separator: "/")
+        return folder.hasPrefix("/") ? "/\(parts)" : (parts.isEmpty ? "." : parts)
     }
 
     private static func failure(_ verb: String, _ path: String, _ cause: CInt = errno) -> StorageError {

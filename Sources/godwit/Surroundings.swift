@@ -22,6 +22,7 @@ struct Surroundings: Sendable {
     static func live() -> Surroundings {
         // A closed pipe is reported by write(2) as EPIPE; the signal would end the process without a word.
         _ = signal(SIGPIPE, SIG_IGN)
+        Interruption.prepare()
         return Surroundings(
             output: .standardOutput(),
             diagnostics: .standardError(),
@@ -35,7 +36,7 @@ struct Surroundings: Sendable {
             calendar: .local,
             readStandardInput: { try File.readStandardInput() },
             connect: { try await ControlConnection.open($0) },
-            onInterrupt: { endOnInterrupt(saying: $0) }
+            onInterrupt: { Interruption.note.set($0) }
         )
     }
 }
@@ -92,39 +93,3 @@ struct OutputClosed: Error {}
 /// Ends the process with the status, skipping exit handlers: threads of a connection may still run in libraries that exit
 /// handlers tear down.
 func endProcess(_ status: ExitStatus) -> Never { _exit(status.rawValue) }
-
-/// From now on Ctrl-C and SIGTERM write `text` to standard error and end the process with status 130.
-///
-/// A thread that waits for the signal may do anything, unlike a signal handler; the process ends at once because the user
-/// asked for that.
-private func endOnInterrupt(saying text: String) {
-    var signals = sigset_t()
-    unsafe sigemptyset(&signals)
-    unsafe sigaddset(&signals, SIGINT)
-    unsafe sigaddset(&signals, SIGTERM)
-    unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
-    let thread = InterruptThread(text: text)
-    var handle = pthread_t()
-    _ = unsafe pthread_create(
-        &handle,
-        nil,
-        { context in
-            guard let context = unsafe context else { return nil }
-            let thread = unsafe Unmanaged<InterruptThread>.fromOpaque(context).takeRetainedValue()
-            var waited = sigset_t()
-            unsafe sigemptyset(&waited)
-            unsafe sigaddset(&waited, SIGINT)
-            unsafe sigaddset(&waited, SIGTERM)
-            var number: Int32 = 0
-            unsafe sigwait(&waited, &number)
-            _ = File.write(Array(thread.text.utf8), to: STDERR_FILENO)
-            _exit(ExitStatus.interrupted.rawValue)
-        },
-        Unmanaged.passRetained(thread).toOpaque()
-    )
-}
-
-private final class InterruptThread: Sendable {
-    let text: String
-    init(text: String) { self.text = text }
-}

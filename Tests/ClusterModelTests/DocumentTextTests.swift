@@ -5,7 +5,7 @@ struct DocumentTextTests {
     private var specification: JobSpecification {
         var result = JobSpecification(name: "a", kind: .batch, image: .rootFolder(path: "/r"))
         result.command = ["sh", "-c", "echo \"no\"", "no", "1"]
-        result.environment = [.init(name: "EMPTY", value: ""), .init(name: "N", value: "007")]
+        result.environment = [.init(name: "EMPTY", value: ""), .init(name: "M", value: "007")]
         result.resources.memory = .gibibytes(2)
         result.objective = .cpuTime(amount: .seconds(90), frame: .seconds(3600))
         return result
@@ -21,7 +21,7 @@ struct DocumentTextTests {
                 command: [sh, "-c", "echo \\"no\\"", "no", "1"]
                 env:
                   EMPTY: ""
-                  N: "007"
+                  M: "007"
                 resources:
                   cpus: 1
                   memory: 2GiB
@@ -37,7 +37,7 @@ struct DocumentTextTests {
         #expect(
             specification.document.jsonText
                 == #"{"name":"a","kind":"batch","image":{"rootfs":"/r"},"command":["sh","-c","echo \"no\"","no","1"],"#
-                + #""env":{"EMPTY":"","N":"007"},"resources":{"cpus":1,"memory":"2GiB"},"#
+                + #""env":{"EMPTY":"","M":"007"},"resources":{"cpus":1,"memory":"2GiB"},"#
                 + #""objective":{"cpuTime":"1m30s","frame":"1h"}}"#
         )
     }

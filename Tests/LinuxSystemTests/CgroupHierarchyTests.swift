@@ -33,6 +33,7 @@ import Testing
         #expect(hierarchy.controller("name=systemd") == nil && hierarchy.controller("rw") == nil)
         #expect(hierarchy.places.map(\.mountPoint).last == folder("unified"))
         #expect(!hierarchy.places.contains { $0.mountPoint == folder("blkio") })
+        #expect(hierarchy.mountPoints.contains(folder("blkio")) && hierarchy.mountPoints.contains(folder("systemd")))
     }
 
     @Test func `version 1 alone`() throws {

@@ -172,6 +172,36 @@ import Testing
         }
     }
 
+    @Test func `what a runtime left in other hierarchies is removed too`() async throws {
+        try await withSlice { slice in
+            let cgroup = try slice.create("left")
+            for mountPoint in cgroup.hierarchy.mountPoints {
+                try? FileSystem.createFolder(mountPoint + cgroup.path)
+            }
+            try await cgroup.remove()
+            for mountPoint in cgroup.hierarchy.mountPoints {
+                #expect(!FileSystem.exists(mountPoint + cgroup.path), "\(mountPoint)")
+            }
+        }
+    }
+
+    @Test func `pressure is not known, instead of zero, while nobody is there to wait`() async throws {
+        try await withSlice { slice in
+            let cgroup = try slice.create("pressure")
+            let sampler = try cgroup.makeSampler()
+            let canTell = cgroup.hierarchy.unifiedMountPoint.map {
+                FileSystem.exists("\($0)\(cgroup.path)/cpu.pressure")
+            }
+            if cgroup.hierarchy.mode == .hybrid { #expect(try sampler.sample().cpuPressure == nil) }
+            for _ in 0..<(Machine.processorCount + 1) { _ = try start("sh -c 'while :; do :; done'", in: cgroup) }
+            if canTell == true {
+                #expect(
+                    try await eventually { try sampler.sample().cpuPressure.map { $0.some.total > .zero } ?? false }
+                )
+            }
+        }
+    }
+
     @Test func `a sampler of a removed cgroup says that it is gone`() async throws {
         try await withSlice { slice in
             let cgroup = try slice.create("gone")

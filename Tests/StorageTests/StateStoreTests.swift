@@ -42,6 +42,13 @@ import Testing
         }
         #expect(error?.code == .folder)
         #expect(error?.description.contains("/proc/nowhere") == true)
+        // A file stands in its place.
+        try FileManager.default.createDirectory(atPath: scratch.path, withIntermediateDirectories: true)
+        try Data().write(to: URL(filePath: scratch.path + "/taken"))
+        let taken = await #expect(throws: StorageError.self) {
+            try await StateStore.open(folder: scratch.path + "/taken")
+        }
+        #expect(taken?.code == .folder)
     }
 
     @Test func folderAndFileAreForTheirOwnerOnly() async throws {
