@@ -170,6 +170,8 @@ extension StateStore {
             try await pool.writeWithoutTransaction { _ in }
             isDone = queue.withLock { !$0.isWriting && $0.waiting.isEmpty }
         }
+        // So that the file alone is the whole state, for whoever copies it. What cannot be moved now stays durable in the WAL.
+        try? await pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
         do {
             try pool.close()
         } catch {
