@@ -16,9 +16,7 @@ import Testing
         for round in 0..<rounds {
             let folder = scratch.path
             let delay = Int(1000 + generator.next() % 60_000)
-            await #expect(processExitsWith: .signal(SIGKILL)) { [folder = folder as String, delay = delay as Int] in
-                try await Victim.commitUntilKilled(folder: folder, microseconds: delay)
-            }
+            #expect(try Victim.runToItsEnd(folder: folder, microseconds: delay) == SIGKILL)
             let (store, stored) = try await StateStore.open(folder: folder)
             let log = try String(contentsOfFile: folder + "/acknowledged", encoding: .utf8)
             // A line that the kill cut short was not acknowledged.
@@ -43,7 +41,46 @@ import Testing
 }
 
 /// What runs in the process that is killed.
+@Suite struct VictimTests {
+    /// A test only in the process that ``KillTests`` starts.
+    @Test(.enabled(if: Victim.order != nil, "runs in the process that is killed"))
+    func commitsUntilItIsKilled() async throws {
+        let (folder, delay) = try #require(Victim.order)
+        try await Victim.commitUntilKilled(folder: folder, microseconds: delay)
+    }
+}
+
+/// The process that is killed: this program again, told by its environment what to do.
+///
+/// Not an exit test: the library's thread for those waits for any child, and spins for ever on one that another test has
+/// not reaped yet.
 enum Victim {
+    private static let key = "GODWIT_STATE_VICTIM"
+
+    /// The folder and after how many microseconds to die, in a process that was started to be killed.
+    static var order: (folder: String, microseconds: Int)? {
+        guard let words = ProcessInfo.processInfo.environment[key]?.split(separator: " ", maxSplits: 1),
+            words.count == 2, let delay = Int(words[0])
+        else { return nil }
+        return (String(words[1]), delay)
+    }
+
+    /// Starts the process and waits for its end.
+    ///
+    /// - Returns: the signal that ended it; 0 when none did.
+    static func runToItsEnd(folder: String, microseconds: Int) throws -> Int32 {
+        let process = Process()
+        process.executableURL = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
+        process.arguments = ["--testing-library", "swift-testing", "--filter", "VictimTests"]
+        process.environment = ProcessInfo.processInfo.environment
+            .merging([key: "\(microseconds) \(folder)"]) { $1 }
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        process.waitUntilExit()
+        return process.terminationReason == .uncaughtSignal ? process.terminationStatus : 0
+    }
+
     static func commitUntilKilled(folder: String, microseconds: Int) async throws {
         let (store, stored) = try await StateStore.open(folder: folder)
         let file = unsafe open(folder + "/acknowledged", O_WRONLY | O_CREAT | O_APPEND, 0o600)
@@ -51,7 +88,7 @@ enum Victim {
         let numbering = Numbering(store: store, next: stored.nextIndex)
         // The kill comes from a thread of its own, so that it hits any moment of a commit.
         Thread.detachNewThread {
-            usleep(UInt32(microseconds))
+            usleep(UInt32(microseconds))  // polls: nothing; any moment of a commit is to be hit
             kill(getpid(), SIGKILL)
         }
         try await withThrowingTaskGroup(of: Void.self) { group in
