@@ -112,6 +112,7 @@ package struct ImageRegion: Sendable, Equatable {
     package var rawLength: UInt64
     /// Where its stored bytes begin in the data file.
     package var storedOffset: UInt64
+    /// How many bytes are stored: 0 for zeros, else 1 to `ImageIndex.regionBytes`.
     package var storedLength: UInt32
     package var encoding: Encoding
     /// Bit n: page n is present; the others hold only zeros.

@@ -63,6 +63,7 @@ package enum RestoreProblem: Sendable, Codable, Equatable {
     /// Nothing is known against the images, there is no room or no right: stop, so that no work is thrown away for a passing lack.
     case unavailable(reason: String)
 
+    /// The sentence of whichever problem it is, for people.
     package var reason: String {
         switch self {
         case .damaged(let reason), .refused(let reason), .unavailable(let reason): reason
@@ -104,6 +105,7 @@ package enum RestoreOutcome: Sendable, Equatable {
     /// A generation that was not restored, and why.
     package struct PassedOver: Sendable, Codable, Equatable {
         package var generation: CheckpointGeneration
+        /// The last problem of its last attempt, a sentence.
         package var reason: String
         package init(generation: CheckpointGeneration, reason: String) {
             self.generation = generation

@@ -2,6 +2,7 @@
 package struct CapabilityReport: Sendable, Codable, Equatable {
     /// Lower case with dots from the general to the special: `criu.lazyPages`, `cgroup.memory`.
     package var name: String
+    /// Whether it was found and can be used; something that is there but too old counts as absent.
     package var isPresent: Bool
     /// What was found: a version, a path, a mode.
     package var detail: String

@@ -5,10 +5,13 @@ import QoS
 package struct IterativeTrace: Sendable, Equatable {
     /// One application of the trace.
     package struct Application: Sendable, Equatable {
+        /// Tells applications apart: results are found by it.
         package var name: String
+        /// How many it runs, one after the other; 1 to a million.
         package var iterations: Int
-        /// Measured seconds of one iteration on one and on two vCPUs, without the start overhead.
+        /// Measured seconds of one iteration on one vCPU, without the start overhead.
         package var secondsAtOne: Double
+        /// The same on two vCPUs: at most `secondsAtOne`, at least half of it.
         package var secondsAtTwo: Double
         /// What the user said that one iteration takes.
         package var declared: Double
@@ -106,10 +109,9 @@ package struct IterativeTrace: Sendable, Equatable {
         return application
     }
 
-    /// The six published LINPACK applications (López-Huguet et al., J. Parallel Distrib. Comput. 133 (2019)), five nodes of two vCPUs, 45 s
-    /// of overhead for each start.
+    /// The six published LINPACK applications: five nodes of two vCPUs, 45 s of overhead for each start.
     ///
-    /// The papers do not print the deadlines; these are `iterations * (declared + 45 s)`, between the ends predicted for one and for two vCPUs.
+    /// From López-Huguet et al., J. Parallel Distrib. Comput. 133 (2019). The papers do not print the deadlines; these are `iterations * (declared + 45 s)`, between the ends predicted for one and for two vCPUs.
     package static let linpack = IterativeTrace(applications: [
         .init(
             name: "app1",

@@ -3,17 +3,21 @@ package import QoS
 
 /// What became of one application of a trace.
 package struct TraceResult: Sendable, Codable, Equatable {
+    /// Its name in the trace.
     package var application: String
     /// Node of each iteration, from 0.
     package var nodes: [Int]
     /// Seconds after submission.
     package var deadline: Double
+    /// Seconds after submission; infinite when the replay ran out of time first.
     package var ended: Double
     /// Seconds; positive when late.
     package var late: Double { ended - deadline }
+    /// Whether it ended in time; the very moment of the deadline counts.
     package var isMet: Bool { ended <= deadline }
     /// Mean seconds of an iteration, without its start.
     package var meanIteration: Double
+    /// What `late` was in the publication, in seconds; nil where the trace does not say.
     package var published: Double?
 }
 
@@ -21,7 +25,9 @@ package struct TraceResult: Sendable, Codable, Equatable {
 package struct IterativeTraceRun: Sendable {
     package var trace: IterativeTrace
     package var policy: JobSpecification.Policy
+    /// Equal nodes; at least 1.
     package var nodes = 5
+    /// vCPUs of each node.
     package var capacity = 2.0
     /// Seconds that each start takes, during which the application uses no CPU.
     package var startOverhead = 45.0
@@ -30,6 +36,7 @@ package struct IterativeTraceRun: Sendable {
     /// Whether each iteration starts on the node that has promised the least then, as Chronos and Mesos do it; otherwise an application
     /// stays where it was placed first.
     package var placesEachIteration = true
+    /// Fraction of its plan that an application may be ahead before that counts as overprogress.
     package var maxOverprogress = 0.2
     package var configuration = QoSConfiguration()
 

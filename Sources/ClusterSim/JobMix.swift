@@ -3,7 +3,9 @@ import QoS
 
 /// Random jobs that one node can finish in time: there is a schedule that does, and it is known.
 package struct JobMix: Sendable {
+    /// What it was drawn from.
     package let seed: UInt64
+    /// vCPUs of the node.
     package let capacity: Double
     package let jobs: [SimulatedJob]
     /// Whether the kernel of this node tells pressure.
@@ -11,7 +13,9 @@ package struct JobMix: Sendable {
 
     /// What mixes are drawn from.
     package struct Shape: Sendable, Equatable {
+        /// vCPUs of the node.
         package var capacity = 2.0
+        /// Jobs with a deadline; every mix has exactly as many.
         package var deadlineJobs = 10
         /// Best-effort jobs that would use the whole node, 0 to this many.
         package var greedyNeighbours = 2

@@ -8,19 +8,25 @@ package struct JobResult: Sendable, Equatable, Codable {
     package var frame: Double
     /// Seconds after submission; nil when it had not ended when the run was over.
     package var ended: Double?
+    /// Whether it ended after its deadline, or not at all.
     package var isMissed: Bool
+    /// The work that the user declared: all that the controller knew, unless it was told the truth.
     package var declaredCPUSeconds: Double
+    /// The work that it really was.
     package var actualCPUSeconds: Double
 }
 
 /// What one run measured.
 package struct MixResult: Sendable, Equatable, Codable {
+    /// Of the mix.
     package var seed: UInt64
     package var policy: JobSpecification.Policy
     package var jobs: [JobResult]
-    /// vCPU seconds guaranteed to jobs with deadlines while they ran, and the CPU seconds that they used: what an oracle would
-    /// have reserved, which knows at each moment what each job is about to use.
+    /// vCPU seconds guaranteed to jobs with deadlines while they ran.
     package var reserved: Double
+    /// CPU seconds that those jobs used.
+    ///
+    /// What an oracle would have reserved, which knows at each moment what each job is about to use.
     package var used: Double
     /// vCPU seconds that nobody used although a job with a deadline could have.
     package var wasted: Double
@@ -30,6 +36,7 @@ package struct MixResult: Sendable, Equatable, Codable {
     package var offered: Double
     /// CPU seconds that best-effort jobs got.
     package var bestEffort: Double
+    /// Decisions that the controller found worth telling.
     package var decisions: Int
 
     /// Deadlines missed.
@@ -54,7 +61,9 @@ package struct MixRun: Sendable {
         (self.mix, self.policy, self.configuration) = (mix, policy, configuration)
     }
 
-    /// Runs until every job with a deadline has ended or every deadline has passed. `watch` sees each second's allocations.
+    /// Runs until every job with a deadline has ended or every deadline has passed.
+    ///
+    /// `watch` sees each second's allocations.
     package func result(watch: (Double, [JobView], [JobAllocation]) -> Void = { _, _, _ in }) -> MixResult {
         var configuration = configuration
         if isClairvoyant { (configuration.workUncertainty, configuration.overrunReserve) = (0.02, 0.02) }

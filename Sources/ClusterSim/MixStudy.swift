@@ -4,15 +4,25 @@ package import QoS
 /// The same mixes under one policy, added up.
 package struct MixStudy: Sendable, Codable, Equatable {
     package var policy: JobSpecification.Policy
+    /// Runs added.
     package var mixes = 0
+    /// Jobs with a deadline, over all runs.
     package var deadlines = 0
+    /// Those of them that missed it.
     package var misses = 0
+    /// See ``MixResult/reserved``; vCPU seconds.
     package var reserved = 0.0
+    /// See ``MixResult/used``; CPU seconds.
     package var used = 0.0
+    /// See ``MixResult/wasted``; vCPU seconds.
     package var wasted = 0.0
+    /// See ``MixResult/unassigned``; vCPU seconds.
     package var unassigned = 0.0
+    /// See ``MixResult/offered``; vCPU seconds, and what fractions of the node are taken of.
     package var offered = 0.0
+    /// See ``MixResult/bestEffort``; CPU seconds.
     package var bestEffort = 0.0
+    /// See ``MixResult/decisions``.
     package var decisions = 0
     /// Seeds of mixes with a missed deadline, rising.
     package var failedSeeds: [UInt64] = []

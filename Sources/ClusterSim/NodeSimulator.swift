@@ -9,13 +9,18 @@ package struct NodeSimulator: Sendable {
     /// One job's life on the node.
     package struct Resident: Sendable {
         package let job: SimulatedJob
+        /// CPU seconds since it arrived on its first node.
         package fileprivate(set) var consumed = 0.0
+        /// Virtual time at which its last segment was over; nil while it runs.
         package fileprivate(set) var ended: Double?
         package fileprivate(set) var iterations: [MeasuredIteration] = []
+        /// Virtual time at which the present iteration began, after its start; nil outside of iterations.
         package fileprivate(set) var iterationBegan: Double?
-        /// CPU seconds, seconds without all the CPU that it wanted, and vCPU seconds that it could have used, of the last step.
+        /// CPU seconds that it used in the last step.
         package fileprivate(set) var stepUsage = 0.0
+        /// Seconds of the last step in which it got less CPU than it wanted: what a pressure file would count.
         package fileprivate(set) var stepStarved = 0.0
+        /// vCPUs that it is guaranteed under contention; `weight` follows from it.
         package var allocation: Double
         var weight: Double
         /// A ceiling: nil where the allocation is only a guarantee.
@@ -34,11 +39,14 @@ package struct NodeSimulator: Sendable {
         }
     }
 
+    /// vCPUs.
     package let capacity: Double
     package private(set) var residents: [Resident] = []
+    /// Virtual seconds, from whatever moment it was made with.
     package private(set) var time: Double
-    /// vCPU seconds of the last step that nobody used, and those among them that a job with a deadline could have used.
+    /// vCPU seconds of the last step that nobody used.
     package private(set) var stepIdle = 0.0
+    /// Those of `stepIdle` that a job with a deadline could have used.
     package private(set) var stepWasted = 0.0
 
     /// An empty node at a moment.

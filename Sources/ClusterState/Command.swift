@@ -133,7 +133,9 @@ package struct RestoreFailure: Sendable, Codable, Equatable {
     package var job: JobID
     package var incarnation: Incarnation
     package var generation: CheckpointGeneration
+    /// A sentence for the job's story.
     package var reason: String
+    /// Whether the images are at fault: the catalog marks them and no restore takes them again.
     package var isDamaged: Bool
     package var time: Timestamp
 
@@ -230,6 +232,7 @@ package struct Refusal: Error, Sendable, Equatable, CustomStringConvertible {
     }
 
     package var code: Code
+    /// One line for people: what was refused, why, and what to do instead.
     package var message: String
     package var description: String { message }
 

@@ -49,6 +49,9 @@ package struct JobRecord: Sendable, Codable, Equatable {
     /// The ledger when the present iteration began: where an iteration that fails falls back to.
     package internal(set) var iterationBase: Duration = .zero
 
+    /// Failures of the program itself that were answered with another start, over the whole life of the job.
+    ///
+    /// At most the specification's `retries.limit`; what the node lost is not counted here.
     package internal(set) var retriesUsed = 0
     /// Losses one after the other, each of a container that had hardly run; bounds a loop of crashes.
     package internal(set) var quickLosses = 0

@@ -30,6 +30,7 @@ package struct CheckpointOptions: Sendable {
 
 /// A checkpoint as it lies in its folder.
 package struct CheckpointDump: Sendable, Equatable {
+    /// Where it lies: the folder that `CheckpointOptions` named.
     package var folder: String
     /// CRIU's images.
     package var imagesBytes: ByteCount
@@ -46,6 +47,7 @@ package struct CheckpointDump: Sendable, Equatable {
 
 /// Something a container does that CRIU cannot keep.
 package struct CheckpointObstacle: Sendable, Equatable, CustomStringConvertible {
+    /// What stands in the way, for programs; `reason` is the same for people.
     package enum Kind: String, Sendable, Codable {
         case ioUring, establishedTCP, externalUnixSocket, gpuDevice, debugger, space
     }

@@ -32,9 +32,12 @@ package struct LogLine: Sendable, Equatable {
 
 /// A place in a container's log, between two lines; files are numbered from 1 and never renamed.
 package struct LogPosition: Sendable, Hashable, Comparable, Codable {
+    /// Number of the file, from 1.
     package var file: Int
+    /// Bytes from the beginning of that file, always at the beginning of a line.
     package var offset: Int64
     package init(file: Int, offset: Int64) { (self.file, self.offset) = (file, offset) }
+    /// Before the oldest line; a reader that begins here begins with the oldest file that is left.
     package static let beginning = LogPosition(file: 1, offset: 0)
     package static func < (left: Self, right: Self) -> Bool { (left.file, left.offset) < (right.file, right.offset) }
 }

@@ -19,7 +19,9 @@ package struct PreparedImage: Sendable, Codable, Equatable {
     package var command: [String]
     /// `NAME=VALUE` each.
     package var environment: [String]
+    /// Where its program starts, an absolute path; nil when it names none, which means `/`.
     package var workingDirectory: String?
+    /// `NAME`, `UID`, `NAME:GROUP` or `UID:GID` as the image has it; nil when it names none, which means root.
     package var user: String?
     /// The signal that the image wants to be stopped with, if not SIGTERM.
     package var stopSignal: Int32?

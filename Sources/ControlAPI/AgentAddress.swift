@@ -7,6 +7,7 @@ package struct AgentAddress: Sendable, Hashable, CustomStringConvertible {
 
     /// A name or an address; an IPv6 address without brackets.
     package var host: String
+    /// TCP port, 1 to 65,535.
     package var port: Int
 
     package init(host: String, port: Int = defaultPort) { (self.host, self.port) = (host, port) }

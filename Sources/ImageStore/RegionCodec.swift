@@ -11,8 +11,11 @@ internal import Glibc
     /// What became of one region; its place in the data file is the caller's business.
     package struct Encoded: Sendable, Equatable {
         package var encoding: ImageRegion.Encoding
+        /// Bit n: page n holds something but zeros.
         package var pages: UInt64
+        /// Bytes written into the output; 0 when the region holds only zeros, never more than it was long.
         package var storedLength: Int
+        /// XXH64 of the stored bytes; 0 when none are.
         package var checksum: UInt64
         package var contentHash: ContentHash?
     }

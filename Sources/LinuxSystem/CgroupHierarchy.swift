@@ -16,8 +16,11 @@ package struct CgroupHierarchy: Sendable, Equatable {
 
     /// A controller and the hierarchy it is to be used in.
     package struct Controller: Sendable, Equatable {
+        /// As the kernel spells it: `cpu`, `memory`.
         package var name: String
+        /// Where its hierarchy is mounted, an absolute path.
         package var mountPoint: String
+        /// Whether that is the hierarchy of version 2; it decides the names and units of the files.
         package var isUnified: Bool
     }
 

@@ -10,10 +10,15 @@ package enum FileSystem {
         package enum Kind: Equatable, Sendable { case file, folder, symbolicLink, other }
         package var kind: Kind
         package var size: ByteCount
+        /// Permission bits with setuid, setgid and sticky: `mode & 0o7777`.
         package var mode: UInt32
+        /// Number of its owner.
         package var user: UInt32
+        /// Number of its owning group.
         package var group: UInt32
+        /// The file system that it lies on; `device` and `inode` together name a file as long as it exists.
         package var device: UInt64
+        /// See `device`; used again for another file once this one is gone.
         package var inode: UInt64
         /// When the content last changed.
         package var modified: Timestamp

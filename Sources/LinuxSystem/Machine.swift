@@ -5,8 +5,11 @@ package import ResourceSamples
 
 /// The version of a kernel or program, compared by its first three numbers.
 package struct VersionNumber: Comparable, Hashable, Sendable, CustomStringConvertible {
+    /// The first number.
     package var major: Int
+    /// The second number.
     package var minor: Int
+    /// The third number; 0 where a release names only two.
     package var patch: Int
 
     /// Puts a version together.

@@ -5,6 +5,7 @@ internal import ResourceSamples
 
 /// A program of another project that the agent runs.
 package struct ToolFacts: Sendable, Equatable {
+    /// What is run: as configured when that has a slash, else where `PATH` has it.
     package var path: String
     package var version: VersionNumber?
     /// The first line of what it says about itself.
@@ -27,6 +28,7 @@ package struct CRIUFacts: Sendable, Equatable {
 /// What this machine is and what was found on it, for programs; ``NodeProbe/Result/capabilities`` is the same for people.
 package struct MachineFacts: Sendable, Equatable {
     package var kernel: VersionNumber
+    /// As `uname -r` prints it; `unknown` when /proc does not show it.
     package var kernelRelease: String
     package var cgroups: CgroupHierarchy?
     package var runc: ToolFacts?
@@ -34,7 +36,9 @@ package struct MachineFacts: Sendable, Equatable {
     package var skopeo: ToolFacts?
     package var umoci: ToolFacts?
     package var tar: ToolFacts?
+    /// Instruction set extensions that all processors have, sorted; empty when /proc/cpuinfo does not tell.
     package var processorFlags: [String]
+    /// Processors that this process may run on; at least 1.
     package var processorCount: Int
     package var memory: ByteCount
 }
@@ -45,12 +49,17 @@ package struct MachineFacts: Sendable, Equatable {
 package struct NodeProbe: Sendable {
     /// Where to look; the defaults are those of a machine set up by the packaging.
     package struct Configuration: Sendable {
+        /// A path, or a name that is looked for in `PATH`; runs the containers.
         package var runc = "runc"
         /// Tried in this order; the first that works is taken, otherwise the first that exists.
         package var criu = ["/opt/godwit/criu/bin/criu", "criu"]
+        /// As `runc`; fetches images from registries and archives.
         package var skopeo = "skopeo"
+        /// As `runc`; unpacks images.
         package var umoci = "umoci"
+        /// As `runc`; captures writable layers, and must be GNU tar for their extended attributes.
         package var tar = "tar"
+        /// Where cgroups are mounted.
         package var cgroupRoot = "/sys/fs/cgroup"
         /// Where images are written before they are compressed; should be in memory.
         package var fastFolder = "/dev/shm"

@@ -33,6 +33,7 @@ package enum ProcessExit: Equatable, Sendable, CustomStringConvertible {
 /// The kernel uses numbers again. A record that is to outlive the agent keeps this, so that a stranger who got the number is
 /// never taken for a container, and never signalled.
 package struct ProcessIdentity: Hashable, Sendable, Codable, CustomStringConvertible {
+    /// Its number, as this PID namespace sees it.
     package let pid: Int32
     /// Ticks after boot; field 22 of /proc/PID/stat.
     package let startTicks: UInt64

@@ -34,7 +34,9 @@ package struct ProgramCommand: Sendable, Equatable {
 /// What a program that was run to its end left behind.
 package struct ProgramResult: Sendable, Equatable {
     package var exit: ProcessExit
+    /// The beginning of standard output, at most the limit that the caller gave.
     package var output: [UInt8]
+    /// The beginning of standard error, under a limit of its own of the same size.
     package var errorOutput: [UInt8]
     /// Whether more came than the limit; what came later was read and thrown away.
     package var isTruncated: Bool

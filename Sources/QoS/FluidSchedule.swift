@@ -21,6 +21,7 @@ package enum FluidSchedule {
         package var rates: [Double]
         /// CPU seconds for which there is no room; 0 when every deadline can be kept.
         package var excess: Double
+        /// Whether every deadline can be kept, errors of rounding aside; `excess` is 0 then.
         package var isFeasible: Bool
     }
 

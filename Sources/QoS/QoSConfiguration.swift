@@ -8,8 +8,11 @@ package struct QoSConfiguration: Sendable, Codable, Equatable {
     package var paperStep = 0.4
     /// Performance below this is underprogress.
     package var paperUnder = 0.9
+    /// vCPUs below which no share falls.
     package var paperMinimum = 0.1
+    /// vCPUs above which no share rises; the published nodes had two.
     package var paperMaximum = 2.0
+    /// vCPUs of a job that was not evaluated yet.
     package var paperStart = 1.0
     /// Part of the time frame that the window of an iterative job ends before its deadline.
     package var paperWindowEnd = 0.05
@@ -26,11 +29,11 @@ package struct QoSConfiguration: Sendable, Codable, Equatable {
     package var minimumAllocation = 0.01
     /// Allocations that would change by less than this many vCPUs stay as they are.
     package var holdBand = 0.05
-    /// A change of allocation is told when it is larger than this many vCPUs and this part of what was told last ...
+    /// A change of allocation is told only when it is at least this many vCPUs.
     package var toldChange = 0.1
-    /// See `toldChange`.
+    /// It must also be at least this part of what was told last.
     package var toldFraction = 0.2
-    /// ... and not sooner after the last time, unless jobs came or went.
+    /// It is not told sooner than this after the last time, unless jobs came or went.
     package var toldInterval: Duration = .seconds(15)
     /// Predicted ends are computed anew this often, and whenever jobs come or go; allocations at every call.
     package var predictionInterval: Duration = .seconds(5)
@@ -40,10 +43,12 @@ package struct QoSConfiguration: Sendable, Codable, Equatable {
     package var selectionInterval: Duration = .seconds(5)
     /// Deadlines are given up only when not even this quantile of the remaining work fits.
     package var surrenderQuantile = 0.0
-    /// ... and then as many are kept as fit at this quantile.
+    /// Once some are given up, as many are kept as fit at this quantile.
     package var keepQuantile = 0.1
-    /// A job shares spare CPU with best-effort jobs while it has this many times `1 + maxOverprogress` the time that it needs in the worst
-    /// case; infinity means that deadlines always come first. Simulated mixes miss 0.1 % more deadlines at 3 than at infinity, 0.4 % at 1.
+    /// A job shares spare CPU with best-effort jobs while it is ahead by this factor.
+    ///
+    /// Ahead means: it has this many times `1 + maxOverprogress` the time that it needs in the worst case. Infinity means that deadlines
+    /// always come first. Simulated mixes miss 0.1 % more deadlines at 3 than at infinity, 0.4 % at 1.
     package var aheadFactor = 3.0
 
     /// The defaults.

@@ -9,8 +9,9 @@ package struct CgroupSample: Sendable, Equatable, Codable {
     package var cpuTime: Duration
     /// Time in which it was not let run because of its quota, summed over processors.
     package var throttledTime: Duration
-    /// Enforcement periods in which it had work, and those of them in which the quota ran out.
+    /// Enforcement periods of the quota in which it had work; 0 without a quota.
     package var periods: UInt64
+    /// Those of `periods` in which the quota ran out.
     package var throttledPeriods: UInt64
     /// Memory that is charged to it, caches included.
     package var memory: ByteCount

@@ -21,6 +21,7 @@ package struct DeviceSample: Sendable, Equatable, Codable {
     package var index: Int
     /// Stays the same over reboots: `GPU-...` for NVIDIA, the `unique_id` or the PCI address for AMD.
     package var uuid: String
+    /// The product as the driver calls it, for people; not unique.
     package var name: String
     /// The number in `/dev/nvidiaN` or `/dev/dri/cardN`.
     package var minor: Int?
@@ -28,7 +29,9 @@ package struct DeviceSample: Sendable, Equatable, Codable {
     package var utilization: Double?
     package var memoryTotal: ByteCount
     package var memoryUsed: ByteCount
+    /// Of the chip; nil when the driver does not tell.
     package var temperatureCelsius: Double?
+    /// What the board draws, as the driver averages it; nil when it does not tell.
     package var powerWatts: Double?
     package var processes: [Process]
     /// A sentence with the remedy when the device cannot be used, such as one that fell off the bus; jobs must not get it.

@@ -1,14 +1,17 @@
 /// One line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 package struct MountEntry: Sendable, Equatable {
     package var id: UInt64
+    /// `id` of the mount on which it is mounted; for the topmost one that of no mount in the list.
     package var parent: UInt64
     /// The folder of the mounted file system that shows at `mountPoint`.
     package var root: String
+    /// Where it shows, from the root of the process that was asked; blanks and the like are no longer escaped.
     package var mountPoint: String
     /// Options of this mount.
     package var options: [String]
     /// `cgroup`, `cgroup2`, `overlay`, `tmpfs`, ...
     package var fileSystem: String
+    /// What was mounted, as the file system understands it: a device, or any word, often `none`.
     package var source: String
     /// Options of the file system itself; for cgroup v1 the controllers are among them.
     package var superOptions: [String]

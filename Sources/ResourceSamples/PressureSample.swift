@@ -2,8 +2,11 @@
 package struct PressureSample: Sendable, Equatable, Codable {
     /// One line: shares of time in percent over three windows, and the total since boot or creation.
     package struct Line: Sendable, Equatable, Codable {
+        /// Percent, 0...100 in steps of 0.01: the kernel's decaying average over 10 s.
         package var tenSeconds: Double
+        /// The same over 60 s.
         package var oneMinute: Double
+        /// The same over 300 s.
         package var fiveMinutes: Double
         package var total: Duration
     }

@@ -5,11 +5,15 @@ package struct ProcessSample: Sendable, Equatable, Codable {
     package var command: String
     /// `R` running, `S` sleeping, `D` waiting for storage, `T` stopped, `Z` ended but not reaped, `X` gone, ...
     package var state: String
+    /// Number of its parent; 0 when that is outside this PID namespace, or the kernel.
     package var parent: Int32
+    /// Number of its process group; 0 for threads of the kernel.
     package var processGroup: Int32
+    /// Number of its session; 0 for threads of the kernel.
     package var session: Int32
     package var userTime: Duration
     package var systemTime: Duration
+    /// The first one included.
     package var threads: Int
     /// Ticks after boot at which it started: with the number, this identifies a process within one boot.
     package var startTicks: UInt64

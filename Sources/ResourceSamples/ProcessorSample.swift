@@ -35,6 +35,7 @@ package struct ProcessorSample: Sendable, Equatable, Codable {
     package var all = ProcessorTimes()
     /// One per processor that is online, in the kernel's order.
     package var each: [ProcessorTimes] = []
+    /// Over all processors, since boot.
     package var contextSwitches: UInt64 = 0
     /// When the machine started.
     package var booted = Timestamp.epoch
@@ -102,10 +103,15 @@ package struct ProcessorSample: Sendable, Equatable, Codable {
 
 /// /proc/loadavg.
 package struct LoadAverage: Sendable, Equatable, Codable {
+    /// Threads that run, want to run or wait for storage: a decaying average over one minute.
     package var oneMinute: Double
+    /// The same over 5 minutes.
     package var fiveMinutes: Double
+    /// The same over 15 minutes.
     package var fifteenMinutes: Double
+    /// Threads that run or want to, at the moment of reading; the reader itself is one.
     package var runnableThreads: UInt64
+    /// All threads of the machine.
     package var threads: UInt64
 
     /// Reads the text of /proc/loadavg.

@@ -54,6 +54,7 @@ package struct StoredState: Sendable, Equatable {
 package struct StoredSnapshot: Sendable, Equatable {
     package var index: UInt64
     package var term: Term
+    /// The whole state in the caller's encoding; opaque here.
     package var state: [UInt8]
 
     /// Takes the values as they are.
@@ -69,6 +70,7 @@ package struct LogEntry: Sendable, Equatable {
     /// From 1, without gaps.
     package var index: UInt64
     package var term: Term
+    /// In the caller's encoding; opaque here.
     package var command: [UInt8]
 
     /// Takes the values as they are.
@@ -107,11 +109,14 @@ package struct StateBatch: Sendable, Equatable {
 package struct StorageStatistics: Sendable, Equatable {
     /// Entries after the snapshot.
     package var logEntryCount = 0
+    /// Decisions of all jobs that are not forgotten.
     package var decisionCount = 0
+    /// Samples of those jobs that thinning has left.
     package var sampleCount = 0
     package var diskUse = ByteCount.zero
-    /// Transactions and batches since the store was opened: batches / transactions is the gain of group commit.
+    /// Transactions since the store was opened.
     package var transactionCount = 0
+    /// Batches since the store was opened: divided by `transactionCount`, the gain of group commit.
     package var batchCount = 0
     /// The last index that is durable.
     package var lastIndex: UInt64 = 0

@@ -34,6 +34,7 @@ package struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
     }
 
     package var code: Code
+    /// One sentence for people: what failed, why, and what to do next.
     package var message: String
 
     package init(_ code: Code, _ message: String) { (self.code, self.message) = (code, message) }

@@ -19,6 +19,7 @@ package protocol RPCHandler: Sendable {
 }
 
 extension RPCHandler {
+    /// Hands every call to `handle`.
     package func answerAtOnce(_ request: RPCRequest) -> ByteBuffer? { nil }
 }
 
@@ -71,8 +72,11 @@ package final class RPCCall: Sendable {
         (self.request, self.deadline, self.stream, self.queue) = (request, deadline, stream, queue)
     }
 
+    /// Which method is called; always one that this version knows.
     package var method: WireMethod { request.method }
+    /// The request message.
     package var payload: ByteBuffer { request.payload }
+    /// Who asks, by its certificate; it belongs to our cluster.
     package var peer: PeerIdentity { request.peer }
 
     /// Reads the request message; throws `RPCFailure` with code `invalid`.

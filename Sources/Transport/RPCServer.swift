@@ -75,6 +75,7 @@ package final class RPCServer: Sendable {
         cluster = tls.identity.cluster
     }
 
+    /// The figures at this moment, from any thread.
     package var statistics: RPCServerStatistics { state.withLock { $0.statistics } }
 
     /// Listens on an address; port 0 lets the kernel choose.

@@ -14,6 +14,7 @@ package struct RPCStream<Reply: Message>: AsyncSequence, Sendable {
 
     init(_ storage: RPCStreamStorage) { lease = RPCStreamLease(storage) }
 
+    /// Takes the messages out; keeps the call open as long as it lives.
     package struct AsyncIterator: AsyncIteratorProtocol {
         fileprivate let lease: RPCStreamLease
 

@@ -108,7 +108,9 @@ struct FluidScheduleTests {
 
 /// The obvious solver: a flow from jobs through the intervals between deadlines, by augmenting paths.
 enum MaximumFlow {
-    /// CPU seconds that can be placed in time. `first` replaces the capacity before the first deadline, in vCPUs.
+    /// CPU seconds that can be placed in time.
+    ///
+    /// `first` replaces the capacity before the first deadline, in vCPUs.
     static func placed(_ demands: [FluidDemand], capacity: Double, first: Double? = nil) -> Double {
         let ends = Array(Set(demands.map(\.deadline))).sorted()
         let (jobs, intervals) = (demands.count, ends.count)

@@ -3,7 +3,9 @@ import Testing
 
 @testable import QoS
 
-/// One test per sentence of López-Huguet et al., J. Parallel Distrib. Comput. 133 (2019), section 2, and of the prototype's code.
+/// One test per sentence of the published policy, and of the prototype's code.
+///
+/// López-Huguet et al., J. Parallel Distrib. Comput. 133 (2019), section 2.
 struct PaperPolicyTests {
     private let start = Timestamp(seconds: 1_000_000)
     private let configuration = QoSConfiguration()
