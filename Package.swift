@@ -5,16 +5,15 @@ import PackageDescription
 // `Tests/TidyTests` checks from the sources that this is so, and that the pure targets stay pure.
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
-let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let nio = Target.Dependency.product(name: "NIO", package: "swift-nio")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
-let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
-let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
 let package = Package(
@@ -27,17 +26,15 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
-        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
-        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
     ],
     targets: [
         // MARK: Vocabulary (pure)
@@ -57,7 +54,7 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "CNVML"),
         .target(name: "CShims", dependencies: ["COpenSSL"]),
-        .target(name: "LinuxSystem", dependencies: ["CLinux", "ResourceSamples", "ClusterModel", systemPackage]),
+        .target(name: "LinuxSystem", dependencies: ["CLinux", "ResourceSamples", "ClusterModel"]),
         .target(name: "TLS", dependencies: ["COpenSSL", "CShims", "ClusterModel", nio]),
         .target(name: "ControlMessages", dependencies: [protobuf]),
         .target(
@@ -79,7 +76,7 @@ let package = Package(
                 "ClusterModel", "WireFormat", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
                 "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage",
                 "Containers", "ImageStore", "GPU",
-                hummingbird, lifecycle, logging, metrics, nio, protobuf, yams,
+                httpTypes, hummingbird, lifecycle, logging, metrics, nio, protobuf, unixSignals, yams,
             ]
         ),
         .target(
@@ -149,7 +146,8 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "AgentConfiguration", "Checkpointing", "ClusterModel", "ClusterState", "Containers",
-                "ControlMessages", "QoS", "Storage", "Transport",
+                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "ResourceSamples", "Storage", "TLS",
+                "Transport", logging, metrics, nio, protobuf,
             ]
         ),
         .testTarget(
