@@ -39,7 +39,7 @@ let package = Package(
     targets: [
         // MARK: Vocabulary (pure)
         .target(name: "ClusterModel"),
-        .target(name: "WireFormat", dependencies: ["ClusterModel"]),
+        .target(name: "WireFormat"),
 
         // MARK: Protocols and policies (pure)
         .target(name: "QoS", dependencies: ["ClusterModel"]),
@@ -73,7 +73,7 @@ let package = Package(
         .target(
             name: "Agent",
             dependencies: [
-                "ClusterModel", "WireFormat", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
+                "ClusterModel", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
                 "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage",
                 "Containers", "ImageStore", "GPU",
                 httpTypes, hummingbird, lifecycle, logging, metrics, nio, protobuf, unixSignals, yams,
@@ -81,7 +81,7 @@ let package = Package(
         ),
         .target(
             name: "ControlAPI",
-            dependencies: ["ClusterModel", "TLS", "ControlMessages", "Transport", nio, protobuf]
+            dependencies: ["TLS", "ControlMessages", "Transport", nio]
         ),
 
         // MARK: Programs
@@ -122,7 +122,7 @@ let package = Package(
         .testTarget(name: "AgentConfigurationTests", dependencies: ["AgentConfiguration", "ClusterModel"]),
         .testTarget(
             name: "LinuxSystemTests",
-            dependencies: ["LinuxSystem", "ResourceSamples", "ClusterModel", "CLinux"]
+            dependencies: ["LinuxSystem", "ResourceSamples", "ClusterModel"]
         ),
         .testTarget(name: "TLSTests", dependencies: ["TLS", "ClusterModel", nio]),
         .testTarget(

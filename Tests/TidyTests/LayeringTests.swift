@@ -48,6 +48,18 @@ struct LayeringTests {
         }
     }
 
+    /// What a target names and none of its files imports.
+    ///
+    /// Programs are not meant: a test names them so that they are built.
+    static func problems(ofUnused target: Manifest.Target, texts: [String], in manifest: Manifest) -> [String] {
+        let imported = Set(texts.flatMap { imports(of: $0).map(\.module) })
+        let targets = target.targets.filter {
+            manifest[$0]?.kind != .executableTarget && !imported.contains($0)
+        }
+        let products = target.products.filter { ofProduct[$0, default: [$0]].isDisjoint(with: imported) }
+        return (targets + products).map { "Package.swift: \(target.name) names \($0) and does not import it" }
+    }
+
     /// Dependencies that do not stand above the target that uses them.
     static func problems(inOrderOf manifest: Manifest) -> [String] {
         manifest.targets.flatMap { target in
@@ -66,6 +78,28 @@ struct LayeringTests {
                 expectNone(Self.problems(inFile: file.path, text: file.text, of: target, in: manifest))
             }
         }
+    }
+
+    @Test func everyTargetImportsWhatItNames() throws {
+        let manifest = try Manifest.ofThisPackage()
+        for target in manifest.targets where target.kind != .systemLibrary {
+            let files = try Repository.files(below: target.folder, suffix: ".swift")
+                .filter { !$0.path.hasPrefix("integration/Benchmarks/") }
+            // A target of C includes instead.
+            guard !files.isEmpty else { continue }
+            expectNone(Self.problems(ofUnused: target, texts: files.map(\.text), in: manifest))
+        }
+    }
+
+    /// Variables of Package.swift that hold a product which no target names.
+    static func problems(ofUnusedProductsIn text: String) -> [String] {
+        text.matches(of: /let (\w+) = Target\.Dependency\.product/).map { String($0.1) }
+            .filter { name in text.matches(of: /\w+/).count { $0.0 == name } < 2 }
+            .map { "Package.swift: no target names \($0)" }
+    }
+
+    @Test func everyProductIsNamed() throws {
+        expectNone(Self.problems(ofUnusedProductsIn: try Repository.text(of: "Package.swift")))
     }
 
     @Test func everyTargetUsesOnlyWhatStandsAboveIt() throws {
@@ -99,6 +133,8 @@ struct LayeringTests {
                 .testTarget(name: "ShellTests", dependencies: ["Shell", "Later"]),
                 .target(name: "Later"),
             ]
+        )
+        package.targets.append(.target(name: "OnDemand", dependencies: ["Later"]))
         """
     )
 
@@ -109,6 +145,7 @@ struct LayeringTests {
         )
         #expect(Self.small["Policy"]?.isPure == true)
         #expect(Self.small["ShellTests"]?.folder == "Tests/ShellTests")
+        #expect(Self.small.targets.map(\.name) == ["Model", "Policy", "Shell", "ShellTests", "Later"])
     }
 
     @Test(arguments: [
@@ -121,6 +158,16 @@ struct LayeringTests {
     func plantedImportIsFound(text: String, name: String, count: Int) throws {
         let target = try #require(Self.small[name])
         #expect(Self.problems(inFile: "x", text: text, of: target, in: Self.small).count == count)
+    }
+
+    @Test func plantedNamesWithoutImportAreFound() throws {
+        let shell = try #require(Self.small["Shell"])
+        #expect(Self.problems(ofUnused: shell, texts: ["import Model", "import NIOCore"], in: Self.small) == [])
+        #expect(Self.problems(ofUnused: shell, texts: ["import NIO\n// import Model"], in: Self.small).count == 1)
+        #expect(Self.problems(ofUnused: shell, texts: [""], in: Self.small).count == 2)
+        let unused = "let nio = Target.Dependency.product(name: \"NIO\", package: \"swift-nio\")\n"
+        #expect(Self.problems(ofUnusedProductsIn: unused).count == 1)
+        #expect(Self.problems(ofUnusedProductsIn: unused + ".target(name: \"A\", dependencies: [nio])") == [])
     }
 
     @Test func plantedOrderIsFound() {

@@ -57,6 +57,17 @@ struct LayoutTests {
         #expect(Self.problems(inTopLevel: names.filter { $0 != "LICENSE" }) == ["LICENSE is missing at the top level"])
     }
 
+    @Test func everyIgnoredNameIsUnderstood() {
+        #expect(Repository.ignored.notUnderstood == [])
+    }
+
+    @Test func ignoredNamesAreNoPartOfTheRepository() {
+        let ignored = IgnoredNames(gitignore: "# built\n\n.build/\n.build-*/\nPackage.resolved\n*.swp\n!a\nb/c\n")
+        for name in [".build", ".build-tidy", "Package.resolved", ".x.swp"] { #expect(ignored.covers(name), "\(name)") }
+        for name in ["Package.swift", "build", "x.swp.txt", "# built", ""] { #expect(!ignored.covers(name), "\(name)") }
+        #expect(ignored.notUnderstood == ["!a", "b/c"])
+    }
+
     @Test func plantedMapsAreFound() {
         let manifest = Manifest(
             "    targets: [\n.target(name: \"A\"),\n.target(name: \"B-c\"),\n.testTarget(name: \"ATests\"),\n]"

@@ -35,7 +35,9 @@ struct Manifest {
             targets = []
             return
         }
-        let body = text[start.upperBound...]
+        var body = text[start.upperBound...]
+        // What stands below the list is built on demand only, such as benchmarks with the peers they measure against.
+        if let end = body.firstRange(of: "\n    ]\n)") { body = body[..<end.lowerBound] }
         let names = Set(
             body.matches(of: /\.(?:target|systemLibrary|executableTarget|testTarget)\(\s*name: "([^"]+)"/).map {
                 String($0.1)

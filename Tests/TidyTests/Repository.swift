@@ -12,6 +12,9 @@ enum Repository {
         return folder
     }()
 
+    /// What git ignores; a checkout without .gitignore ignores nothing.
+    static let ignored = IgnoredNames(gitignore: (try? text(of: ".gitignore")) ?? "")
+
     /// A text file with its path from the root.
     struct File: Sendable {
         let path: String
@@ -21,17 +24,22 @@ enum Repository {
         var isGenerated: Bool { path.hasSuffix(".pb.swift") }
     }
 
-    /// Names in a folder of the checkout, sorted.
+    /// Names in a folder of the checkout, sorted; what git ignores is no part of it.
     static func names(in folder: String) throws -> [String] {
-        try FileManager.default.contentsOfDirectory(atPath: root.appending(path: folder).path).sorted()
+        try FileManager.default.contentsOfDirectory(atPath: root.appending(path: folder).path)
+            .filter { !ignored.covers($0) }.sorted()
     }
 
-    /// Paths from the root of every file below a folder, sorted; a folder that is absent has none.
+    /// Paths from the root of every file below a folder that git does not ignore, sorted; a folder that is absent has none.
     static func paths(below folder: String) -> [String] {
         let start = root.appending(path: folder)
         guard let walk = FileManager.default.enumerator(atPath: start.path) else { return [] }
         var found: [String] = []
         while let name = walk.nextObject() as? String {
+            guard !ignored.covers((name as NSString).lastPathComponent) else {
+                walk.skipDescendants()
+                continue
+            }
             if walk.fileAttributes?[.type] as? FileAttributeType == .typeRegular { found.append("\(folder)/\(name)") }
         }
         return found.sorted()
@@ -52,6 +60,36 @@ enum Repository {
             guard let text = try? text(of: path), !text.utf8.contains(0) else { return nil }
             return File(path: path, text: text)
         }
+    }
+}
+
+/// Names that .gitignore keeps out of the repository: what a build or an editor leaves behind.
+///
+/// Read from the file instead of asking git, so that a checkout without git's folder is judged alike.
+struct IgnoredNames: Sendable {
+    /// With `*` as in a shell; each holds in every folder.
+    let patterns: [String]
+    /// Lines that this reader does not understand, so that nobody believes they count.
+    let notUnderstood: [String]
+
+    init(gitignore: String) {
+        let lines = gitignore.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }
+            .filter { !$0.isEmpty && !$0.hasPrefix("#") }
+        let names = lines.map { $0.hasSuffix("/") ? String($0.dropLast()) : String($0) }
+        patterns = names.filter { !Self.isBeyondUs($0) }
+        notUnderstood = names.filter(Self.isBeyondUs)
+    }
+
+    /// Whether a file or folder of this name is ignored.
+    func covers(_ name: String) -> Bool { patterns.contains { Self.matches(name[...], $0[...]) } }
+
+    /// Exceptions, paths, and the rarer wildcards.
+    private static func isBeyondUs(_ pattern: String) -> Bool { pattern.contains { "!/?[\\".contains($0) } }
+
+    private static func matches(_ name: Substring, _ pattern: Substring) -> Bool {
+        guard let first = pattern.first else { return name.isEmpty }
+        guard first == "*" else { return name.first == first && matches(name.dropFirst(), pattern.dropFirst()) }
+        return matches(name, pattern.dropFirst()) || (!name.isEmpty && matches(name.dropFirst(), pattern))
     }
 }
 
