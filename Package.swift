@@ -160,6 +160,25 @@ let package = Package(
     ]
 )
 
+// The benchmarks, on demand: a normal build fetches no peer that Godwit is only measured against.
+if Context.environment["GODWIT_BENCHMARKS"] != nil {
+    package.dependencies.append(.package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"))
+    package.products.append(.executable(name: "godwit-bench", targets: ["godwit-bench"]))
+    package.targets.append(
+        .executableTarget(
+            name: "godwit-bench",
+            dependencies: [
+                "CLZ4", "Checkpointing", "ClusterModel", "ClusterSim", "Containers", "ControlAPI", "ControlMessages",
+                "ImageStore", "LinuxSystem", "QoS", "ResourceSamples", "TLS", "Transport",
+                argumentParser, nio, protobuf, .product(name: "NIOTLS", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
+            path: "integration/Benchmarks",
+            exclude: ["workloads"]
+        )
+    )
+}
+
 // What protoc generates is not ours to make memory-safe by annotation; it is a target of its own so that all else is.
 let generated: Set = ["ControlMessages"]
 

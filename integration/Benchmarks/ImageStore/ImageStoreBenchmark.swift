@@ -10,26 +10,27 @@ import LinuxSystem
 /// "Mixed pages" are what goals and design speak of: of each region a quarter zero pages, half memory-like pages (pointers with common high halves,
 /// small integers, text), a quarter noise. "Matrix" is a LINPACK matrix of random doubles, which no byte compressor makes much smaller; "heap" is what
 /// this process itself has in memory after building tables of strings.
-enum ImageStoreBenchmark {
-    /// Takes about ten seconds and 256 MiB in /dev/shm; each figure is the median of seven runs, Godwit and peer in turn.
-    static func run() async throws -> [BenchmarkRow] {
+struct ImageStoreBenchmark: Benchmark {
+    static let name = "image-store"
+    static let summary = "compression, checksums and size of stored checkpoints; peer: the lz4 library alone"
+
+    /// Takes about ten seconds and 256 MiB in memory; Godwit and peer in turn.
+    func run(_ context: BenchmarkContext) async throws -> [BenchmarkRow] {
         var rows: [BenchmarkRow] = []
         let mixed = Pages.mixed(bytes: 64 << 20)
         for (name, pages) in [
             ("mixed pages", mixed), ("matrix", Pages.matrix(bytes: 64 << 20)), ("heap", Pages.heap(bytes: 32 << 20)),
         ] {
-            rows += try stage(name, pages)
+            rows += try Self.stage(name, pages, runs: context.rounds)
         }
-        rows += try hashes(mixed)
-        rows += try await wholeStore(mixed)
+        rows += try Self.hashes(mixed, runs: context.rounds)
+        rows += try await Self.wholeStore(mixed, context)
         return rows
     }
 
-    private static let runs = 7
-
     // MARK: One core
 
-    private static func stage(_ name: String, _ pages: [UInt8]) throws -> [BenchmarkRow] {
+    private static func stage(_ name: String, _ pages: [UInt8], runs: Int) throws -> [BenchmarkRow] {
         let codec = try RegionCodec()
         var output = [UInt8](repeating: 0, count: 2 * ImageIndex.regionBytes)
         var (own, peer): ([Double], [Double]) = ([], [])
@@ -80,31 +81,28 @@ enum ImageStoreBenchmark {
         let count = Double(pages.count)
         return [
             BenchmarkRow(
-                name: "LZ4 stage, \(name): zero pages, compression and checksum, one core",
-                godwit: count / median(own) / 1e9,
-                peer: count / median(peer) / 1e9,
+                "LZ4 stage, \(name): zero pages, compression and checksum, one core",
                 unit: "GB/s",
-                // Noise leaves nothing to compress, so there the checksum alone takes two thirds of the library's time.
-                goal: name == "matrix" ? "" : ">= 0.8 x the library"
+                ours: count / own.median / 1e9,
+                peer: count / peer.median / 1e9,
+                goal: .ratioAtLeast(0.8)
             ),
             BenchmarkRow(
-                name: "stored size, \(name)",
-                godwit: Double(ownBytes) / count,
-                peer: Double(peerBytes) / count,
+                "stored size, \(name)",
                 unit: "x raw",
-                goal: name == "mixed pages" ? "<= 0.45 x raw" : ""
+                ours: Double(ownBytes) / count,
+                peer: Double(peerBytes) / count,
+                goal: name == "mixed pages" ? .atMost(0.45) : nil
             ),
             BenchmarkRow(
-                name: "reading back, \(name): checksum and decompression, one core",
-                godwit: count / median(decoding) / 1e9,
-                peer: nil,
+                "reading back, \(name): checksum and decompression, one core",
                 unit: "GB/s",
-                goal: ""
+                ours: count / decoding.median / 1e9
             ),
         ]
     }
 
-    private static func hashes(_ pages: [UInt8]) throws -> [BenchmarkRow] {
+    private static func hashes(_ pages: [UInt8], runs: Int) throws -> [BenchmarkRow] {
         var sum: UInt64 = 0
         let plain = (0..<runs).map { _ in
             seconds { unsafe eachRegion(of: pages) { raw, _ in sum ^= unsafe XXHash64.hash(raw) } }
@@ -113,47 +111,41 @@ enum ImageStoreBenchmark {
         var output = [UInt8](repeating: 0, count: ImageIndex.regionBytes)
         func encoding(hashes: Bool) throws -> Double {
             let codec = try RegionCodec(contentHashes: hashes)
-            return median(
-                (0..<runs).map { _ in
-                    seconds {
-                        unsafe eachRegion(of: pages) { raw, _ in
-                            _ = unsafe output.withUnsafeMutableBytes { unsafe codec.encode(raw, into: $0) }
-                        }
+            return (0..<runs).map { _ in
+                seconds {
+                    unsafe eachRegion(of: pages) { raw, _ in
+                        _ = unsafe output.withUnsafeMutableBytes { unsafe codec.encode(raw, into: $0) }
                     }
                 }
-            )
+            }.median
         }
         let count = Double(pages.count)
         return [
             BenchmarkRow(
-                name: "xxHash64, one core",
-                godwit: count / median(plain) / 1e9,
-                peer: nil,
+                "xxHash64, one core",
                 unit: "GB/s",
-                goal: ""
+                ours: count / plain.median / 1e9
             ),
             BenchmarkRow(
-                name: "LZ4 stage, mixed pages, with SHA-256 of each region (peer: without)",
-                godwit: count / (try encoding(hashes: true)) / 1e9,
-                peer: count / (try encoding(hashes: false)) / 1e9,
+                "LZ4 stage, mixed pages, with SHA-256 of each region (peer: without)",
                 unit: "GB/s",
-                goal: ""
+                ours: count / (try encoding(hashes: true)) / 1e9,
+                peer: count / (try encoding(hashes: false)) / 1e9
             ),
         ]
     }
 
     // MARK: All cores
 
-    private static func wholeStore(_ pages: [UInt8]) async throws -> [BenchmarkRow] {
-        let folder = "/dev/shm/godwit-benchmark-\(getpid())"
+    private static func wholeStore(_ pages: [UInt8], _ context: BenchmarkContext) async throws -> [BenchmarkRow] {
+        let folder = context.memoryFolder
         let job = JobID(rawValue: "benchmark")
         try FileSystem.createFolder(folder + "/images", mode: 0o700)
-        defer { removeFolder(folder) }
         let copies = 3
         for copy in 0..<copies { try write(pages, to: "\(folder)/images/pages-\(copy).img") }
         let store = try ImageStore(folder: folder + "/store", configuration: ImageStoreConfiguration(reserve: .zero))
         var (storing, extracting): ([Double], [Double]) = ([], [])
-        for run in 1...5 as ClosedRange<UInt32> {
+        for run in 1...UInt32(context.rounds) {
             let generation = CheckpointGeneration(rawValue: run)
             let source = ImageSource(
                 job: job,
@@ -179,18 +171,14 @@ enum ImageStoreBenchmark {
         let count = Double(copies * pages.count)
         return [
             BenchmarkRow(
-                name: "store from memory to memory, mixed pages, \(store.configuration.workerThreads) cores",
-                godwit: count / median(storing) / 1e9,
-                peer: nil,
+                "store from memory to memory, mixed pages, \(store.configuration.workerThreads) cores",
                 unit: "GB/s",
-                goal: ""
+                ours: count / storing.median / 1e9
             ),
             BenchmarkRow(
-                name: "extract from memory to memory, mixed pages, \(store.configuration.workerThreads) cores",
-                godwit: count / median(extracting) / 1e9,
-                peer: nil,
+                "extract from memory to memory, mixed pages, \(store.configuration.workerThreads) cores",
                 unit: "GB/s",
-                goal: ""
+                ours: count / extracting.median / 1e9
             ),
         ]
     }
@@ -224,17 +212,13 @@ enum ImageStoreBenchmark {
 
     private static func seconds(_ body: () -> Void) -> Double { ContinuousClock().measure(body).inSeconds }
 
-    private static func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
-
-    private struct BenchmarkError: Error { var what: String }
-
     private static func write(_ bytes: [UInt8], to path: String) throws {
         guard let file = unsafe fopen(path, "w") else {
-            throw BenchmarkError(what: "cannot write \(path), errno \(errno)")
+            throw BenchmarkFailure("cannot write \(path), errno \(errno)")
         }
         let count = unsafe fwrite(bytes, 1, bytes.count, file)
         guard unsafe fclose(file) == 0, count == bytes.count else {
-            throw BenchmarkError(what: "cannot write \(path), errno \(errno)")
+            throw BenchmarkFailure("cannot write \(path), errno \(errno)")
         }
     }
 

@@ -1,0 +1,227 @@
+import ClusterModel
+import ControlAPI
+import ControlMessages
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+import TLS
+import Transport
+
+/// A private cluster of one with the settings that we ship: a real agent, and a connection to it.
+struct BenchmarkAgent: Sendable {
+    let context: BenchmarkContext
+    let pid: Int32
+    let port: Int
+    let client: ControlClient
+    /// What `godwit --identity` takes.
+    let identityPath: String
+    /// When it was started until it first answered.
+    let startTime: Duration
+
+    /// Starts an agent and returns when it answers.
+    ///
+    /// - Parameters:
+    ///   - context: names its folders and cgroups.
+    ///   - settings: further lines of its configuration.
+    ///   - processors: confines it and its containers to the first processors of the machine.
+    /// - Returns: the agent; end it with `stop()`.
+    /// - Throws: ``BenchmarkFailure`` with the agent's last words when it does not come up.
+    static func start(
+        _ context: BenchmarkContext,
+        settings: String = "",
+        processors: Int? = nil
+    ) async throws -> BenchmarkAgent {
+        let program = try context.program("godwitd")
+        _ = try context.program("godwit-shim")
+        let folder = context.folder
+        let listener = try LoopbackListener()
+        let port = listener.port
+        listener.close()
+        try FileSystem.createFolder(folder, mode: 0o700)
+        let authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "bench"), now: WallClock.now())
+        let node = try authority.issueNode(
+            NodeID(rawValue: "n1"),
+            site: SiteID(rawValue: "here"),
+            role: .worker,
+            now: WallClock.now()
+        )
+        let user = try authority.issueUser(UserID(rawValue: "bench"), right: .admin, now: WallClock.now())
+        try node.save(to: folder + "/node.pem")
+        try user.save(to: folder + "/user.pem")
+        try FileSystem.writeAtomically(
+            """
+            identity: {bundle: \(folder)/node.pem}
+            listen: {address: 127.0.0.1, port: \(port)}
+            folders: {state: \(folder)/state, runtime: \(context.runtimeFolder), logs: \(folder)/logs}
+            cgroup: {parent: \(context.cgroupParent)}
+            metrics: {port: 0}
+            checkpoints: {tmpfs: \(context.memoryFolder)}
+            \(settings)
+
+            """,
+            to: folder + "/agent.yaml"
+        )
+        let log = try OwnedDescriptor(opening: folder + "/agent.log", O_WRONLY | O_CREAT | O_APPEND, mode: 0o600)
+        let began = ContinuousClock.now
+        var command = ProgramCommand(program, ["run", "--config", folder + "/agent.yaml"], startsSession: true)
+        if let processors {
+            command.arguments = ["-c", "0-\(processors - 1)", command.program] + command.arguments
+            command.program = "taskset"
+        }
+        let pid = try ProcessRunner.spawn(command, standardOutput: log.rawValue, standardError: log.rawValue)
+        let credentials = Credentials(identity: user, agents: [AgentAddress(host: "127.0.0.1", port: port)])
+        do {
+            let client = try await context.eventually("an answer of the agent") { () async throws -> ControlClient? in
+                guard Self.isRunning(pid) else { throw BenchmarkFailure("the agent ended") }
+                return try? await ControlClient.connect(credentials, software: "godwit-bench")
+            }
+            return BenchmarkAgent(
+                context: context,
+                pid: pid,
+                port: port,
+                client: client,
+                identityPath: folder + "/user.pem",
+                startTime: began.duration(to: .now)
+            )
+        } catch {
+            let words = (try? FileSystem.readText(folder + "/agent.log", limit: 8 << 20)) ?? ""
+            throw BenchmarkFailure("\(error): \(words.split(separator: "\n").suffix(3).joined(separator: " | "))")
+        }
+    }
+
+    private static func isRunning(_ pid: Int32) -> Bool {
+        var status: Int32 = 0
+        return unsafe waitpid(pid, &status, WNOHANG) == 0
+    }
+
+    /// Ends the agent; containers that still run are the clean-up's.
+    func stop() async throws {
+        await client.close()
+        kill(pid, SIGTERM)
+        _ = try await context.eventually("the end of the agent") { Self.isRunning(pid) ? nil : true }
+    }
+
+    // MARK: Jobs
+
+    /// Submits a job that runs the benchmark's program and returns its identity.
+    func submit(_ name: String, _ words: [String], root: String, more: String = "") async throws -> String {
+        let command = ["/bench"] + words
+        var request = WireJobSubmitRequest()
+        request.document.name = "\(name).yaml"
+        request.document.workingDirectory = "/"
+        request.document.content = .init(
+            """
+            name: \(name)
+            image: {rootfs: \(root)}
+            command: [\(command.map { "\"\($0)\"" }.joined(separator: ", "))]
+            \(more)
+
+            """.utf8
+        )
+        request.allowInfeasible = true
+        return try await client.jobSubmit(request).id
+    }
+
+    func summary(_ job: String) async throws -> WireJobSummary {
+        var request = WireJobShowRequest()
+        request.job.nameOrID = job
+        return try await client.jobShow(request).job
+    }
+
+    /// Waits until a job's container runs.
+    func waitForStart(of job: String) async throws -> WireJobSummary {
+        try await context.eventually("the start of job \(job)") {
+            let shown = try await summary(job)
+            guard shown.endedUnixSeconds == 0 else {
+                throw BenchmarkFailure("job \(shown.name) ended as \(shown.state): \(shown.message)")
+            }
+            return shown.startedUnixSeconds > 0 && shown.state == "running" ? shown : nil
+        }
+    }
+
+    /// Ends a job and waits until it has ended.
+    func cancel(_ job: String) async throws {
+        var request = WireJobCancelRequest()
+        request.job.nameOrID = job
+        request.graceSeconds = 1
+        _ = try await client.jobCancel(request)
+    }
+
+    /// All lines of a job's standard output.
+    func output(of job: String) async throws -> [String] {
+        var request = WireJobLogsRequest()
+        request.job.nameOrID = job
+        var lines: [String] = []
+        for try await message in client.jobLogs(request) {
+            lines += message.lines.map { String(decoding: $0.text, as: UTF8.self) }
+        }
+        return lines
+    }
+
+    /// The folder of a job's first container, with the bundle that runc was given.
+    func containerFolder(of job: String) -> String { "\(context.folder)/state/containers/\(job)-1" }
+
+    /// The cgroup of a job's first container.
+    func cgroup(of job: String) throws -> Cgroup {
+        try CgroupSlice(in: try CgroupHierarchy.detect(), path: context.cgroupParent).cgroup("\(job)-1")
+    }
+}
+
+/// What another process consumes.
+enum ProcessUse {
+    /// CPU time of all its threads, those that have ended too, to the nanosecond.
+    static func cpuTime(of pid: Int32) throws -> Duration {
+        var clock = clockid_t()
+        var time = timespec()
+        guard unsafe clock_getcpuclockid(pid, &clock) == 0, unsafe clock_gettime(clock, &time) == 0 else {
+            throw BenchmarkFailure("the CPU clock of process \(pid) cannot be read: it has ended")
+        }
+        return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
+    }
+
+    /// Memory that is its own and in use (VmRSS).
+    static func residentBytes(of pid: Int32) throws -> ByteCount {
+        let text = try FileSystem.readText("/proc/\(pid)/status")
+        let line = text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
+        guard let kibibytes = line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap({ Int64($0) }) else {
+            throw BenchmarkFailure("/proc/\(pid)/status has no VmRSS")
+        }
+        return .kibibytes(kibibytes)
+    }
+}
+
+/// A TCP socket that listens on a free port of the loopback.
+struct LoopbackListener: Sendable {
+    let descriptor: Int32
+    let port: Int
+
+    init() throws {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let isBound = unsafe withUnsafeMutablePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
+                unsafe bind(descriptor, raw, length) == 0 && listen(descriptor, 8) == 0
+                    && getsockname(descriptor, raw, &length) == 0
+            }
+        }
+        guard isBound else { throw BenchmarkFailure("there is no free port on the loopback (errno \(errno))") }
+        self.descriptor = descriptor
+        port = Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    /// Waits for a caller's first byte and hangs up; returns when the byte came, in nanoseconds of the monotonic clock.
+    func firstByte() throws -> Int64 {
+        var query = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        guard unsafe poll(&query, 1, 5000) == 1 else { throw BenchmarkFailure("nobody called within 5 s") }
+        let call = accept(descriptor, nil, nil)
+        defer { Glibc.close(call) }
+        var byte: UInt8 = 0
+        guard unsafe read(call, &byte, 1) == 1 else { throw BenchmarkFailure("the caller said nothing") }
+        return MonotonicClock.nanoseconds()
+    }
+
+    func close() { Glibc.close(descriptor) }
+}
