@@ -27,7 +27,9 @@ import Testing
             _ = try await node.line(of: running.id) { $0 == "ready" }
             // No runtime takes part in this: the signal comes from outside, as when the agent is gone.
             try Pidfd(of: running.process).signal(SIGTERM)
-            while try node.runtime.recordedExit(of: running.id) == nil { try await Task.sleep(for: .milliseconds(5)) }
+            while try node.runtime.recordedExit(of: running.id) == nil {
+                try await Task.sleep(for: .milliseconds(5))  // polls: the record that the shim writes
+            }
             let second = try await newRuntime(node)
             guard case .exited(let exit) = try #require(try await second.adopt().first).state else {
                 Issue.record("not recorded as ended")

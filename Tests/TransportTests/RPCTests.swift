@@ -164,7 +164,8 @@ struct RPCTests {
         let (started, cancelled) = (Signal<Void>(), Signal<Void>())
         try await withServer(cluster) { _ in
             started.give(())
-            do { try await Task.sleep(for: .seconds(1000)) } catch { cancelled.give(()) }
+            await untilCancelled()
+            cancelled.give(())
         } body: { _, port in
             let client = try await connect(cluster.user(), port)
             let call = Task {
@@ -184,11 +185,8 @@ struct RPCTests {
         let cluster = try TestCluster()
         let cancelled = Signal<Bool>()
         try await withServer(cluster) { call in
-            do {
-                try await Task.sleep(for: .seconds(1000))
-            } catch {
-                cancelled.give(call.deadline.map { $0 <= .now + .milliseconds(50) } ?? false)
-            }
+            await untilCancelled()
+            cancelled.give(call.deadline.map { $0 <= .now + .milliseconds(50) } ?? false)
         } body: { _, port in
             let client = try await connect(cluster.user(), port)
             let failure = await failure {
@@ -205,7 +203,8 @@ struct RPCTests {
         let (started, cancelled) = (Signal<Void>(), Signal<Void>())
         try await withServer(cluster) { _ in
             started.give(())
-            do { try await Task.sleep(for: .seconds(1000)) } catch { cancelled.give(()) }
+            await untilCancelled()
+            cancelled.give(())
         } body: { _, port in
             let client = try await connect(cluster.user(), port)
             let call = Task {
@@ -287,7 +286,8 @@ struct RPCTests {
         let (started, cancelled) = (Signal<Void>(), Signal<Void>())
         try await withServer(cluster) { _ in
             started.give(())
-            do { try await Task.sleep(for: .seconds(1000)) } catch { cancelled.give(()) }
+            await untilCancelled()
+            cancelled.give(())
         } body: { server, port in
             let client = try await connect(cluster.user(), port)
             let call = Task {

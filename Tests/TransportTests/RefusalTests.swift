@@ -154,7 +154,7 @@ struct RefusalTests {
     @Test func `Those who say nothing are sent away`() async throws {
         let cluster = try TestCluster()
         var limits = RPCLimits.agent
-        limits.handshakeTimeout = .milliseconds(100)
+        limits.handshakeTimeout = .seconds(1)
         try await withServer(cluster, configuration: RPCServerConfiguration(software: "x", limits: limits)) {
             server,
             port in
