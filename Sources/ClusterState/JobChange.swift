@@ -202,7 +202,9 @@ extension JobChange {
         let total = record.totalIterations
         record.quickLosses = 0
         guard record.specification.kind == .iterative else {
-            return finish(.completed, "Completed after \(ran.text) with \(record.ledger.total.text) of CPU time.")
+            // From the first start: a job that was restored did not begin when its last container did.
+            let whole = record.firstStarted.map { time - $0 } ?? ran
+            return finish(.completed, "Completed after \(whole.text) with \(record.ledger.total.text) of CPU time.")
         }
         record.completedIterations += 1
         let seconds = ran.inSeconds
