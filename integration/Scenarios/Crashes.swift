@@ -147,11 +147,11 @@ struct KillNine: Scenario {
                 """,
                 folder: "/"
             )
-            let processes = try await run.eventually("a running container") {
-                let found = try agent.processes(of: job)
-                return found.isEmpty ? nil : found.sorted()
+            // Before that, the processes in its cgroup are those of runc at work.
+            _ = try await run.eventually("a running job") {
+                try await client.job(job).job.state == "running" ? true : nil
             }
-            steady[job] = processes
+            steady[job] = try agent.processes(of: job).sorted()
         }
         await client.close()
 
