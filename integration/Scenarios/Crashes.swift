@@ -22,7 +22,12 @@ struct RestartOfTheAgent: Scenario {
             "{name: short, image: {rootfs: \(root)}, command: [/counter, '1', '1']}",
             folder: "/"
         )
-        _ = try await run.eventually("running containers") { try agent.containerNames().count == 2 ? true : nil }
+        for job in [long, short] {
+            _ = try await run.eventually("a running job") {
+                let state = try await client.job(job).job.state
+                return state == "running" || state == "completed" ? true : nil
+            }
+        }
         let before = try agent.processes(of: long).sorted()
         await client.close()
         try await agent.end(SIGTERM)

@@ -75,7 +75,7 @@ struct ResizeWithoutRestart: Scenario {
             """,
             folder: "/"
         )
-        _ = try await run.eventually("a running container") { try agent.processes(of: job).isEmpty ? nil : true }
+        _ = try await run.eventually("a running job") { try await client.job(job).job.state == "running" ? true : nil }
         let before = try agent.processes(of: job).sorted()
         var request = WireJobResizeRequest()
         request.job.nameOrID = job
