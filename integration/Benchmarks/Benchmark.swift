@@ -107,6 +107,12 @@ struct BenchmarkContext: Sendable {
         throw BenchmarkFailure("\(what) did not happen within \(limit.text)")
     }
 
+    /// The end of the agent's log, for the report of a failure; empty without an agent.
+    var lastWordsOfAgent: String {
+        guard let text = try? FileSystem.readText(folder + "/agent.log", limit: 64 << 20) else { return "" }
+        return text.split(separator: "\n").suffix(5).map { "\n    agent: \($0)" }.joined()
+    }
+
     // MARK: The end
 
     /// Ends what still runs and forgets all state, for a second agent that starts like the first.

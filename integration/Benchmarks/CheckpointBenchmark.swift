@@ -66,7 +66,9 @@ struct CheckpointBenchmark: Benchmark {
             let began = Self.now
             let took = try plain.checkpoint(to: images, leavesRunning: true)
             peer.total.append(took.inSeconds)
-            peer.frozen.append(try await Self.gap(after: began, context) { plain.output.lines }.length)
+            peer.frozen.append(
+                try await Self.gap("the peer's checkpoint", after: began, context) { plain.output.lines }.length
+            )
             sizes.peer = Self.bytes(in: images)
         }
         for _ in 0..<context.rounds {
@@ -79,14 +81,15 @@ struct CheckpointBenchmark: Benchmark {
             request.job.nameOrID = job
             _ = try await agent.client.jobRestore(request)
             ours.restored.append(
-                try await Self.gap(after: asked, context) { try await agent.output(of: job) }.end - asked
+                try await Self.gap("our restore", after: asked, context) { try await agent.output(of: job) }.end - asked
             )
 
             _ = try plain.checkpoint(to: images, leavesRunning: false)
-            _ = plain.output.lines
             let began = Self.now
             _ = try plain.restore(from: images)
-            peer.restored.append(try await Self.gap(after: began, context) { plain.output.lines }.end - began)
+            peer.restored.append(
+                try await Self.gap("the peer's restore", after: began, context) { plain.output.lines }.end - began
+            )
         }
         try plain.remove()
         rows += Self.rows(size, ours, peer, reported, sizes)
@@ -103,7 +106,9 @@ struct CheckpointBenchmark: Benchmark {
         let began = Self.now
         let checkpoint = try await agent.client.jobCheckpoint(request).checkpoint
         side.total.append(Self.now - began)
-        side.frozen.append(try await Self.gap(after: began, context) { try await agent.output(of: job) }.length)
+        side.frozen.append(
+            try await Self.gap("our checkpoint", after: began, context) { try await agent.output(of: job) }.length
+        )
         return checkpoint
     }
 
@@ -155,13 +160,13 @@ struct CheckpointBenchmark: Benchmark {
 
     /// The longest gap that ended after a moment, as soon as its line is there.
     private static func gap(
+        _ what: String,
         after moment: Double,
         _ context: BenchmarkContext,
         _ lines: () async throws -> [String]
     ) async throws -> Gap {
-        var found: [Gap] = []
-        return try await context.eventually("a word of the container after it stood still") {
-            found += try await lines().compactMap(Gap.init).filter { $0.end > moment }
+        try await context.eventually("the container's word after \(what)") {
+            let found = try await lines().compactMap(Gap.init).filter { $0.end > moment }
             // Shorter ones are the scheduler's.
             guard let longest = found.max(by: { $0.length < $1.length }), longest.length > 0.02 else { return nil }
             return longest
@@ -174,6 +179,6 @@ struct CheckpointBenchmark: Benchmark {
         }
     }
 
-    /// Seconds of the clock that the container's program reads too.
-    private static var now: Double { Double(MonotonicClock.nanoseconds()) / 1e9 }
+    /// Seconds of the clock that the container's program reads too, before and after a restore.
+    private static var now: Double { WallClock.now().seconds }
 }

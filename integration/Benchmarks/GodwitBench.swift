@@ -108,7 +108,7 @@ struct GodwitBench: AsyncParsableCommand {
         let began = ContinuousClock.now
         let task = Task(name: benchmark.name) { try await benchmark.init().run(context) }
         Interruption.cancels(task)
-        do { report.rows = try await task.value } catch { report.failure = "\(error)" }
+        do { report.rows = try await task.value } catch { report.failure = "\(error)\(context.lastWordsOfAgent)" }
         // In a task of its own: one that was cancelled could not wait for processes to end.
         await Task(name: "clean up") { await context.cleanUp() }.value
         report.seconds = began.duration(to: .now).inSeconds

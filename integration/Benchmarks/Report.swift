@@ -39,6 +39,7 @@ struct BenchmarkReport: Sendable, Encodable {
             let padding = String(repeating: " ", count: max(0, width - cell.count))
             line += " " + (index == 0 || index >= 4 ? cell + padding : padding + cell)
         }
+        while line.last == " " { line.removeLast() }
         return line + "\n"
     }
 }

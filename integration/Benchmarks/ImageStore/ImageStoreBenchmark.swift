@@ -285,10 +285,13 @@ private enum Pages {
         for number in 0..<150_000 {
             table["job-\(generator.next() % 100_000)-iteration-\(number)"] = [number, Int(generator.next() % 1000)]
         }
-        return withExtendedLifetime(table) { ownMemory(limit: bytes) }
+        // The allocator gives each thread an arena of its own: the one is meant in which the keys are.
+        let key = table.keys.first { $0.utf8.count > 15 } ?? ""
+        let place = unsafe key.utf8.withContiguousStorageIfAvailable { UInt(bitPattern: $0.baseAddress) }
+        return withExtendedLifetime(table) { ownMemory(around: place ?? 0, limit: bytes) }
     }
 
-    private static func ownMemory(limit: Int) -> [UInt8] {
+    private static func ownMemory(around place: UInt, limit: Int) -> [UInt8] {
         guard let maps = unsafe fopen("/proc/self/maps", "r") else { return [] }
         defer { unsafe fclose(maps) }
         var heap: (begin: UInt, end: UInt)?
@@ -296,8 +299,8 @@ private enum Pages {
         while unsafe fgets(&line, 1024, maps) != nil {
             let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
             let range = text.prefix { $0 != " " }.split(separator: "-")
-            if text.contains("[heap]"), range.count == 2, let begin = UInt(range[0], radix: 16),
-                let end = UInt(range[1], radix: 16)
+            if range.count == 2, let begin = UInt(range[0], radix: 16), let end = UInt(range[1], radix: 16),
+                (begin..<end).contains(place)
             {
                 heap = (begin, end)
             }

@@ -4,6 +4,7 @@ import ControlMessages
 import FoundationEssentials
 import Glibc
 import LinuxSystem
+import NIO
 import TLS
 import Transport
 
@@ -17,6 +18,9 @@ struct BenchmarkAgent: Sendable {
     let identityPath: String
     /// When it was started until it first answered.
     let startTime: Duration
+
+    /// One event loop for all clients of this program; ends with it.
+    private static let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
     /// Starts an agent and returns when it answers.
     ///
@@ -46,13 +50,14 @@ struct BenchmarkAgent: Sendable {
             now: WallClock.now()
         )
         let user = try authority.issueUser(UserID(rawValue: "bench"), right: .admin, now: WallClock.now())
+        for file in ["node.pem", "user.pem"] { try FileSystem.removeAll("\(folder)/\(file)") }
         try node.save(to: folder + "/node.pem")
         try user.save(to: folder + "/user.pem")
         try FileSystem.writeAtomically(
             """
             identity: {bundle: \(folder)/node.pem}
             listen: {address: 127.0.0.1, port: \(port)}
-            folders: {state: \(folder)/state, runtime: \(context.runtimeFolder), logs: \(folder)/logs}
+            folders: {state: \(folder)/state, runtime: \(context.runtimeFolder)}
             cgroup: {parent: \(context.cgroupParent)}
             metrics: {port: 0}
             checkpoints: {tmpfs: \(context.memoryFolder)}
@@ -73,7 +78,7 @@ struct BenchmarkAgent: Sendable {
         do {
             let client = try await context.eventually("an answer of the agent") { () async throws -> ControlClient? in
                 guard Self.isRunning(pid) else { throw BenchmarkFailure("the agent ended") }
-                return try? await ControlClient.connect(credentials, software: "godwit-bench")
+                return try? await ControlClient.connect(credentials, software: "godwit-bench", group: loops)
             }
             return BenchmarkAgent(
                 context: context,
@@ -179,12 +184,12 @@ enum ProcessUse {
         return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
     }
 
-    /// Memory that is its own and in use (VmRSS).
-    static func residentBytes(of pid: Int32) throws -> ByteCount {
+    /// Memory in use: all of it (`VmRSS`), or what is not a part of files (`RssAnon`).
+    static func residentBytes(of pid: Int32, _ key: String = "VmRSS") throws -> ByteCount {
         let text = try FileSystem.readText("/proc/\(pid)/status")
-        let line = text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
+        let line = text.split(separator: "\n").first { $0.hasPrefix(key + ":") } ?? ""
         guard let kibibytes = line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap({ Int64($0) }) else {
-            throw BenchmarkFailure("/proc/\(pid)/status has no VmRSS")
+            throw BenchmarkFailure("/proc/\(pid)/status has no \(key)")
         }
         return .kibibytes(kibibytes)
     }

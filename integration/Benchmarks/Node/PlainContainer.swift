@@ -1,6 +1,7 @@
 import ClusterModel
 import Glibc
 import LinuxSystem
+import Synchronization
 
 /// The peer: one container at a time, by plain runc, from the very bundle that Godwit made for its own.
 ///
@@ -113,6 +114,7 @@ struct PlainContainer: Sendable {
 final class OutputPipe: Sendable {
     let writing: Int32
     private let reading: Int32
+    private let kept = Mutex<[UInt8]>([])
 
     init() throws {
         var ends: [Int32] = [-1, -1]
@@ -126,22 +128,23 @@ final class OutputPipe: Sendable {
         close(writing)
     }
 
-    /// Takes the lines that have been written since the last call.
+    /// All lines that have been written so far.
     var lines: [String] {
-        var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 65536)
-        while true {
-            let count = unsafe read(reading, &buffer, buffer.count)
-            guard count > 0 else { break }
-            bytes += buffer[..<count]
+        return kept.withLock { kept in
+            while true {
+                let count = unsafe read(reading, &buffer, buffer.count)
+                guard count > 0 else { break }
+                kept += buffer[..<count]
+            }
+            return String(decoding: kept, as: UTF8.self).split(separator: "\n").map(String.init)
         }
-        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
     }
 }
 
 /// When a container's program could not run, as its own clock told it.
 struct Gap: Sendable {
-    /// Seconds of the monotonic clock.
+    /// Seconds of the wall clock.
     var end: Double
     var length: Double
 

@@ -2,7 +2,8 @@
  *
  * bench wait               sleeps until SIGTERM.
  * bench hold MEBIBYTES     holds mixed pages: a quarter zero, half memory-like (pointers, small numbers, text), a quarter noise. Prints
- *                          "ready", then "gap END LENGTH" (seconds, CLOCK_MONOTONIC) whenever it could not run for 5 ms or more.
+ *                          "ready", then "gap END LENGTH" (seconds, CLOCK_REALTIME: CRIU gives a restored
+ *                          process a monotonic clock of its own) whenever it could not run for 5 ms or more.
  * bench spin SECONDS THREADS   uses SECONDS of CPU time on THREADS threads. */
 #include <pthread.h>
 #include <signal.h>
@@ -73,15 +74,15 @@ static int hold(size_t mebibytes)
     for (size_t at = 0; at < bytes; at += 4096) fill(memory + at / 8);
     printf("ready\n");
     fflush(stdout);
-    double last = seconds(CLOCK_MONOTONIC);
+    double last = seconds(CLOCK_REALTIME);
     for (;;) {
         struct timespec wait = {0, 500000};
         nanosleep(&wait, 0);
-        double now = seconds(CLOCK_MONOTONIC);
+        double now = seconds(CLOCK_REALTIME);
         if (now - last >= 0.005) {
             printf("gap %.6f %.6f\n", now, now - last);
             fflush(stdout);
-            now = seconds(CLOCK_MONOTONIC);
+            now = seconds(CLOCK_REALTIME);
         }
         last = now;
     }
