@@ -188,7 +188,7 @@ extension AgentProgram {
     private static func prepareFolders(_ configuration: AgentConfiguration) throws {
         for (folder, mode) in [
             (configuration.folders.state, mode_t(0o700)), (configuration.folders.runtime, 0o700),
-            (configuration.folders.logs, 0o750), (configuration.checkpoints.tmpfs, 0o700),
+            (configuration.checkpoints.tmpfs, 0o700),
         ] {
             do { try FileSystem.createFolder(folder, mode: mode) } catch {
                 throw Failure("\(error); godwitd runs as root, or give it folders that it may write (folders.*)")
@@ -215,8 +215,11 @@ extension AgentProgram {
         }
         var settings = NodeControllerSettings(capacity: wanted, memory: try Machine.memory().total, devices: devices)
         settings.period = configuration.sampling.period
-        settings.historyPeriod = max(.seconds(5), configuration.sampling.recordPeriod)
-        settings.containerLimit = configuration.limits.schedulesJobs ? configuration.limits.jobs : 0
+        settings.controlPeriod = configuration.qos.controlPeriod
+        settings.recordPeriod = configuration.sampling.recordPeriod
+        settings.startsContainers = configuration.limits.schedulesJobs
+        settings.containerLimit = configuration.limits.jobs
+        settings.checkpointLimit = configuration.checkpoints.concurrency
         return settings
     }
 

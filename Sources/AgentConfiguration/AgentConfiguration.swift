@@ -43,12 +43,10 @@ package struct ListenConfiguration: Sendable, Equatable {
 
 /// Where the agent keeps things.
 package struct FolderConfiguration: Sendable, Equatable {
-    /// Durable: jobs, decisions, checkpoints, images.
+    /// Durable: jobs, decisions, checkpoints, images, containers and their output.
     package var state = "/var/lib/godwit"
-    /// Gone at a reboot: sockets, container bundles.
+    /// Gone at a reboot: the runtime's own state.
     package var runtime = "/run/godwit"
-    /// Output of containers.
-    package var logs = "/var/log/godwit"
 }
 
 /// Where containers stand in the cgroup tree.
@@ -148,17 +146,8 @@ package struct LogConfiguration: Sendable, Equatable {
     package var format: Format = .text
 }
 
-/// How the agent ends.
+/// How the agent ends; containers run on, and its next start takes them over.
 package struct ShutdownConfiguration: Sendable, Equatable {
-    /// What becomes of containers.
-    package enum Containers: String, Sendable, CaseIterable {
-        /// They run on; the next start of the agent takes them over.
-        case keep
-        /// They are checkpointed and stopped, and restored at the next start.
-        case checkpoint
-    }
-
-    package var containers: Containers = .keep
     /// Longest that requests in flight may take to end.
     package var grace: Duration = .seconds(10)
 }

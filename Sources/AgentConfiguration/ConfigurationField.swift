@@ -3,6 +3,7 @@ package import ClusterModel
 /// One key of the configuration: where it stands, what it means, and how it is read and written.
 package struct ConfigurationField: Sendable {
     package let section: ConfigurationSection
+    /// Its name within the section, as documents spell it: `controlPeriod`.
     package let key: String
     /// What a value is, for people: `a path`, `TCP port`, `length of time`.
     package let unit: String
@@ -51,7 +52,7 @@ package enum ConfigurationSection: String, Sendable, CaseIterable {
         case .images: "Container images that are kept on this node."
         case .containerLogs: "Standard output and error of containers."
         case .log: "The agent's own log, on standard error."
-        case .shutdown: "How the agent ends. Containers outlive it unless you say otherwise."
+        case .shutdown: "How the agent ends. Containers outlive it; its next start takes them over."
         case .limits: "Bounds of what the agent takes on."
         }
     }
@@ -255,10 +256,9 @@ extension ConfigurationField {
             .folders,
             "state",
             \.folders.state,
-            "Jobs, decisions, checkpoints and images; must survive a reboot, so put it on a disk."
+            "Jobs, decisions, checkpoints, images, containers and their output; must survive a reboot, so put it on a disk."
         ),
-        .path(.folders, "runtime", \.folders.runtime, "Bundles and sockets of running containers; a tmpfs is best."),
-        .path(.folders, "logs", \.folders.logs, "Output of containers."),
+        .path(.folders, "runtime", \.folders.runtime, "The runtime's state of running containers; a tmpfs is best."),
     ]
 
     private static let system: [ConfigurationField] = [
@@ -437,12 +437,6 @@ extension ConfigurationField {
     private static let ending: [ConfigurationField] = [
         .choice(.log, "level", \.log.level, "The least important messages that are written."),
         .choice(.log, "format", \.log.format, "Lines for people, or one JSON object a line for programs."),
-        .choice(
-            .shutdown,
-            "containers",
-            \.shutdown.containers,
-            "What a stop of the agent does: keep lets containers run and takes them over again; checkpoint saves and stops them."
-        ),
         .duration(
             .shutdown,
             "grace",

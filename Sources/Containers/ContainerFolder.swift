@@ -32,6 +32,8 @@ struct ContainerFolder: Sendable, Equatable {
         var image: PreparedImage
         var cgroupPath: String
         var stopSignal: Int32?
+        /// Names of its devices; nil means none.
+        var devices: [String]?
     }
 
     // MARK: Making

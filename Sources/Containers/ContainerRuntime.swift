@@ -57,7 +57,8 @@ package final class ContainerRuntime: Sendable {
             let record = ContainerFolder.Record(
                 image: request.image,
                 cgroupPath: cgroup.path,
-                stopSignal: request.image.stopSignal
+                stopSignal: request.image.stopSignal,
+                devices: request.devices.isEmpty ? nil : request.devices.map(\.name)
             )
             try folder.write(record, specification, criuOptions: criuOptions(tcpEstablished: false))
             let running = try await launch(request.id, folder, cgroup, ["run", "--detach"], operation: .start(request))
@@ -277,6 +278,7 @@ package final class ContainerRuntime: Sendable {
             wasThawed: false
         )
         guard let record else { return found }
+        found.devices = record.devices ?? []
         // An agent that stopped while runc was at work: the shim goes on, and soon knows.
         if let shim = folder.readShim() {
             let end = MonotonicClock.nanoseconds() + configuration.startTimeout.nanoseconds

@@ -8,6 +8,10 @@ package struct ContainersConfiguration: Sendable, Equatable {
     package var runtimeFolder: String
     /// An absolute path, or a name that is looked for in `PATH`.
     package var runc: String
+    /// Unpacks OCI images; as `runc`.
+    package var umoci: String
+    /// Fetches images from registries; as `runc`.
+    package var skopeo: String
     /// The shim's program; nil looks beside the agent's own, then in `PATH`.
     package var shim: String?
     /// The most one log file may hold; a container keeps `logFileCount` of them.
@@ -26,7 +30,7 @@ package struct ContainersConfiguration: Sendable, Equatable {
     package init(stateFolder: String, runtimeFolder: String) {
         self.stateFolder = stateFolder
         self.runtimeFolder = runtimeFolder
-        runc = "runc"
+        (runc, umoci, skopeo) = ("runc", "umoci", "skopeo")
         logFileLimit = .mebibytes(16)
         logFileCount = 4
         startTimeout = .seconds(60)

@@ -9,6 +9,8 @@ internal import LinuxSystem
 package actor ImageCache {
     private let folder: String
     private let timeout: Duration
+    private let umoci: String
+    private let skopeo: String
     private var preparing: [String: Task<PreparedImage, any Error>] = [:]
     private var lastTemporary = 0
 
@@ -16,6 +18,7 @@ package actor ImageCache {
     package init(_ configuration: ContainersConfiguration) throws {
         folder = configuration.imagesFolder
         timeout = configuration.imageTimeout
+        (umoci, skopeo) = (configuration.umoci, configuration.skopeo)
         try explaining("making the folder for images") { () throws(SystemError) in
             try FileSystem.createFolder(configuration.imagesFolder, mode: 0o700)
             for name in try FileSystem.list(configuration.imagesFolder) where name.hasPrefix("unpacking-") {
@@ -179,7 +182,7 @@ package actor ImageCache {
     }
 
     private func fetch(_ reference: String, into layout: String) async throws {
-        let result = try await Tool("skopeo").run(
+        let result = try await Tool(skopeo, package: "skopeo").run(
             ["copy", "--quiet", "--override-os", "linux", reference, "oci:\(layout):image"],
             timeout: timeout
         )
@@ -199,7 +202,7 @@ package actor ImageCache {
         let found = try layout.image(reference)
         let key = ImageKey(rawValue: found.digest.split(separator: ":").joined(separator: "-"))
         if let image = stored(key) { return image }
-        let umoci = try Tool("umoci")
+        let umoci = try Tool(umoci, package: "umoci")
         return try await store(key) { root, scratch in
             // umoci finds images by tag only; a layout of one entry over the same blobs names exactly the manifest that is meant.
             var entry = OCIImage.Descriptor(digest: found.digest)

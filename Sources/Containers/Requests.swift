@@ -18,6 +18,7 @@ package struct StartRequest: Sendable {
     package var mounts: [JobSpecification.Mount]
     /// nil means no limit.
     package var memoryLimit: ByteCount?
+    /// Processes and threads that it may have at once (pids controller); 4,096 unless told otherwise.
     package var processLimit: Int
     /// A hard ceiling (cgroup quota); nil means none.
     package var cpuLimit: VCPUCount?
@@ -76,6 +77,7 @@ package struct RestoreRequest: Sendable {
     package var cpuLimit: VCPUCount?
     /// The vCPUs that it is guaranteed under contention (cgroup weight).
     package var cpuAllocation: VCPUCount
+    /// Whether established TCP connections are restored; as in the options that the dump was taken with.
     package var tcpEstablished: Bool
 
     package init(id: ContainerID, image: PreparedImage, folder: String) {
@@ -97,6 +99,7 @@ package struct RunningContainer: Sendable, Equatable {
 
 /// How a container ended.
 package struct ContainerExit: Sendable, Equatable, Codable {
+    /// How its first process ended.
     package enum Cause: Sendable, Equatable, Codable {
         case code(Int32)
         case signal(Int32)
@@ -116,6 +119,7 @@ package struct ContainerExit: Sendable, Equatable, Codable {
         (self.memoryKillCount, self.droppedLineCount) = (memoryKillCount, droppedLineCount)
     }
 
+    /// Whether its first process ended by itself with status 0.
     package var isSuccess: Bool { cause == .code(0) }
 
     /// Whether the memory limit ended it: the kernel killed something in it, and it did not end well.
@@ -124,6 +128,7 @@ package struct ContainerExit: Sendable, Equatable, Codable {
 
 /// What an agent that has just started finds of one container.
 package struct AdoptedContainer: Sendable, Equatable {
+    /// What became of it while no agent looked.
     package enum State: Sendable, Equatable {
         case running(RunningContainer)
         case exited(ContainerExit)
@@ -137,4 +142,6 @@ package struct AdoptedContainer: Sendable, Equatable {
     package var image: ImageKey?
     /// Whether it was found frozen in the middle of a checkpoint; it has been thawed and has its quota back.
     package var wasThawed: Bool
+    /// Names of the devices that it was given.
+    package var devices: [String] = []
 }

@@ -35,10 +35,19 @@ extension ControlService {
         )
         // Submission and first start are one write to the disk when there is room at once.
         var commands: [Command] = [.submit(submission)]
-        if await controller.roomObstacle(specification, memoryLimit: specification.resources.memory) == nil {
+        let memory = specification.resources.memory
+        if await controller.claimRoom(for: submission.id, specification, memoryLimit: memory) == nil {
             commands.append(.begin(job: submission.id, node: node.node, time: moment))
         }
-        let outcome = try await replica.propose(commands)[0]
+        let outcome: Outcome
+        do {
+            outcome = try await replica.propose(commands)[0]
+        } catch {
+            await controller.releaseRoom(of: submission.id)
+            throw error
+        }
+        // A repetition found the job that it made before; this one's identity is not used.
+        if outcome.acceptance?.submitted != submission.id { await controller.releaseRoom(of: submission.id) }
         guard let id = outcome.acceptance?.submitted else {
             throw outcome.refusal ?? Refusal(.conflict, "Not accepted.")
         }

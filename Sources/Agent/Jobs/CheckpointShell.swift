@@ -53,6 +53,9 @@ actor CheckpointShell {
     /// Tells the core that the container is gone.
     nonisolated func containerEnded() { events.send(.containerEnded) }
 
+    /// Tells the core to give up, if that is still possible; the container runs again then.
+    nonisolated func giveUp(_ reason: String) { events.send(.cancelled(reason: reason)) }
+
     /// Runs the checkpoint to its end.
     func run() async -> CheckpointOutcome {
         await events.drive(deadline: { await self.core.deadline }) { event in await self.advance(event) }

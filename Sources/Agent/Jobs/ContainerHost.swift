@@ -56,8 +56,12 @@ struct FoundContainer: Sendable, Equatable {
 
     var key: ContainerKey
     var state: State
+    /// Indexes of the GPU devices that it was given.
+    var devices: [Int]
 
-    init(key: ContainerKey, state: State) { (self.key, self.state) = (key, state) }
+    init(key: ContainerKey, state: State, devices: [Int] = []) {
+        (self.key, self.state, self.devices) = (key, state, devices)
+    }
 }
 
 /// The containers of one node: the boundary between the agent's decisions and runc, CRIU and cgroups.
@@ -72,6 +76,8 @@ protocol ContainerHost: Sendable {
     /// Makes a container from images in memory and a captured writable layer (nil: empty); all or nothing, as `start`.
     func restore(_ plan: ContainerPlan, images: String, layer: String?) async throws
     /// Waits for the end of a container's first process; returns at once when it is over already.
+    ///
+    /// What it returns to a task that was cancelled means nothing.
     func exit(of key: ContainerKey) async -> ContainerExit
     /// Asks it to end, and makes it end after the grace; returns when it is gone. A frozen container is thawed first.
     func stop(_ key: ContainerKey, grace: Duration) async throws

@@ -10,6 +10,10 @@ import ResourceSamples
 extension NodeController {
     /// Takes a checkpoint: the one a user asked for, or the one that is due.
     func checkpoint(_ record: JobRecord, _ key: ContainerKey) {
+        guard operations.count(where: { $0.value.kind == .checkpoint }) < settings.checkpointLimit else {
+            waitingCheckpoints.insert(record.id)
+            return
+        }
         operate(.checkpoint, on: record.id) { [self] in
             let outcome = await report([
                 .beginCheckpoint(job: key.job, incarnation: key.incarnation, time: now())
@@ -42,13 +46,14 @@ extension NodeController {
             images: images,
             logger: logger,
             now: now,
-            onFreeze: { [self] isFrozen in await setFrozen(key, isFrozen) },
+            onFreeze: { [self] isFrozen in await setFrozen(key, isFrozen, cpuLimit: record.cpuLimit) },
             onRecord: { [self] stored in
                 let entry = catalogEntry(stored, completedIterations: record.completedIterations)
                 await report([.checkpointRecorded(job: key.job, entry: entry, time: now())])
             }
         )
         operations[key.job]?.containerEnded = { shell.containerEnded() }
+        await offerGivingUp(of: key.job) { shell.giveUp($0) }
         if containers[key.job]?.key != key || containers[key.job]?.exit != nil { shell.containerEnded() }
         switch await shell.run() {
         case .recorded(let stored):
@@ -68,11 +73,16 @@ extension NodeController {
                 )
             ])
         }
-        await setFrozen(key, false)
+        await setFrozen(key, false, cpuLimit: record.cpuLimit)
     }
 
-    private func setFrozen(_ key: ContainerKey, _ isFrozen: Bool) async {
-        if containers[key.job]?.key == key { containers[key.job]?.isFrozen = isFrozen }
+    /// Notes that a container stands still or goes on; a thaw puts the CPU limit back that held when the checkpoint began.
+    private func setFrozen(_ key: ContainerKey, _ isFrozen: Bool, cpuLimit: VCPUCount?) async {
+        guard containers[key.job]?.key == key else { return }
+        containers[key.job]?.isFrozen = isFrozen
+        guard !isFrozen else { return }
+        containers[key.job]?.cpuLimit = cpuLimit
+        if let record = await replica.state.job(key.job), record.incarnation == key.incarnation { applyLimits(record) }
     }
 
     private nonisolated func catalogEntry(_ stored: CheckpointRecord, completedIterations: Int) -> CatalogEntry {
@@ -96,8 +106,7 @@ extension NodeController {
             await decideNow()
             let plan = await plan(record, key)
             guard let entry = record.checkpoint(generation) else {
-                await restoreFailed(key, generation, "it is not in the catalog", isDamaged: false)
-                return
+                return await restoreFailed(key, generation, "it is not in the catalog")
             }
             let candidate = CheckpointRecord(
                 job: key.job,
@@ -110,39 +119,76 @@ extension NodeController {
                 storedBytes: entry.stored,
                 ledger: entry.consumed
             )
-            // Which generation is tried when this one fails is the replicated state's to say, not this node's.
-            let shell = RestoreShell(
-                RestoreRequest(job: key.job, candidates: [candidate], startsOver: false),
-                plan: plan,
-                limits: settings.restoreLimits,
-                host: host,
-                images: images,
-                logger: logger,
-                onDamage: { _, reason in
-                    await self.report([
-                        .checkpointDamaged(job: key.job, generation: generation, reason: reason, time: self.now())
-                    ])
+            var pause = settings.restoreRetry.first
+            while true {
+                switch await restoreOnce(candidate, plan) {
+                case .running:
+                    metrics.restores.increment()
+                    return await running(plan)
+                case .startOver(let passedOver):
+                    return await restoreFailed(key, generation, passedOver.last?.reason ?? "it failed")
+                case .failed(let reason, let passedOver):
+                    // Nothing is known against the images: no work is thrown away for a lack that passes.
+                    guard passedOver.isEmpty, await isStillWanted(key), !Task.isCancelled else {
+                        return await restoreFailed(key, generation, passedOver.last?.reason ?? reason)
+                    }
+                    if pause == settings.restoreRetry.first { await tellPostponement(key, generation, reason) }
+                    await rest(pause, of: key.job)
+                    pause = min(pause * 2, settings.restoreRetry.maximum)
                 }
-            )
-            switch await shell.run() {
-            case .running:
-                metrics.restores.increment()
-                await running(plan)
-            case .startOver(let passedOver):
-                await restoreFailed(key, generation, passedOver.last?.reason ?? "it failed", isDamaged: false)
-            case .failed(let reason, let passedOver):
-                await restoreFailed(key, generation, passedOver.last?.reason ?? reason, isDamaged: false)
             }
         }
+    }
+
+    private func restoreOnce(_ candidate: CheckpointRecord, _ plan: ContainerPlan) async -> RestoreOutcome {
+        // Which generation is tried when this one fails is the replicated state's to say, not this node's.
+        let shell = RestoreShell(
+            RestoreRequest(job: plan.key.job, candidates: [candidate], startsOver: false),
+            plan: plan,
+            limits: settings.restoreLimits,
+            host: host,
+            images: images,
+            logger: logger,
+            onDamage: { generation, reason in
+                await self.report([
+                    .checkpointDamaged(job: candidate.job, generation: generation, reason: reason, time: self.now())
+                ])
+            }
+        )
+        await offerGivingUp(of: plan.key.job) { shell.giveUp($0) }
+        return await shell.run()
+    }
+
+    private func isStillWanted(_ key: ContainerKey) async -> Bool {
+        guard !isStopping, let record = await replica.state.job(key.job) else { return false }
+        return record.state == .restoring && record.incarnation == key.incarnation
+    }
+
+    private func tellPostponement(_ key: ContainerKey, _ generation: CheckpointGeneration, _ reason: String) async {
+        let sentence =
+            "Checkpoint \(generation) cannot be restored yet: \(reason). It is tried again until that works or the job is cancelled."
+        logger.warning("restore.postponed", metadata: ["container": "\(key)", "reason": "\(reason)"])
+        await report([.note([Decision(time: now(), job: key.job, kind: .warned, sentence: sentence)])])
+    }
+
+    /// Waits, unless the job is to be stopped.
+    private func rest(_ pause: Duration, of job: JobID) async {
+        let nap = Task(name: "restore.pause") { try? await Task.sleep(for: pause) }
+        await offerGivingUp(of: job) { _ in nap.cancel() }
+        await nap.value
+    }
+
+    /// Lets the operation of a job be ended early, at once when the job is being stopped already.
+    private func offerGivingUp(of job: JobID, _ giveUp: @escaping @Sendable (String) -> Void) async {
+        operations[job]?.giveUp = giveUp
+        if await replica.state.job(job)?.state == .stopping { giveUp("the job is being stopped") }
     }
 
     private func restoreFailed(
         _ key: ContainerKey,
         _ generation: CheckpointGeneration,
-        _ reason: String,
-        isDamaged: Bool
+        _ reason: String
     ) async {
-        devicesInUse[key.job] = nil
         logger.warning("restore.failed", metadata: ["container": "\(key)", "reason": "\(reason)"])
         await report([
             .restoreFailed(
@@ -151,7 +197,7 @@ extension NodeController {
                     incarnation: key.incarnation,
                     generation: generation,
                     reason: reason,
-                    isDamaged: isDamaged,
+                    isDamaged: false,
                     time: now()
                 )
             )

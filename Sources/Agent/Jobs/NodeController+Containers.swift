@@ -12,7 +12,7 @@ extension NodeController {
     func beginIfRoom(_ record: JobRecord) {
         let moment = now()
         if let notBefore = record.notBefore, moment < notBefore { return }
-        let obstacle = roomObstacle(record.specification, memoryLimit: record.memoryLimit)
+        let obstacle = claimRoom(for: record.id, record.specification, memoryLimit: record.memoryLimit)
         operate(.report, on: record.id) { [self] in
             if let obstacle {
                 await report([.waiting(job: record.id, reason: obstacle, time: moment)])
@@ -22,13 +22,37 @@ extension NodeController {
         }
     }
 
+    /// Promises a job what it asks for, or says why that cannot be.
+    ///
+    /// The promise is made before anything is written, so that two jobs that come at once do not get the same room.
+    func claimRoom(for job: JobID, _ specification: JobSpecification, memoryLimit: ByteCount?) -> String? {
+        if let obstacle = roomObstacle(specification, memoryLimit: memoryLimit) { return obstacle }
+        claim(job, specification, memoryLimit: memoryLimit)
+        return nil
+    }
+
+    /// Takes a promise back that was made for a job that was not accepted.
+    func releaseRoom(of job: JobID) { claims[job] = nil }
+
+    @discardableResult
+    private func claim(_ job: JobID, _ specification: JobSpecification, memoryLimit: ByteCount?) -> Claim {
+        let claim = Claim(
+            memory: memoryLimit ?? .zero,
+            devices: Array(freeDevices().prefix(specification.resources.gpus))
+        )
+        claims[job] = claim
+        return claim
+    }
+
     /// Why a job cannot begin now; nil when it can.
     func roomObstacle(_ specification: JobSpecification, memoryLimit: ByteCount?) -> String? {
-        let busy = operations.count { $0.value.kind == .start || $0.value.kind == .restore }
-        guard containers.count + busy < settings.containerLimit else {
-            return "Waits: \(containers.count) containers run here, which is the bound (limits.containers)."
+        guard settings.startsContainers else {
+            return "Waits: this node starts no containers (limits.schedulesJobs), and there is no other."
         }
-        let promised = containers.values.reduce(ByteCount.zero) { $0 + ($1.memoryLimit ?? .zero) }
+        guard claims.count < settings.containerLimit else {
+            return "Waits: \(claims.count) jobs have containers here, which is the bound (limits.jobs)."
+        }
+        let promised = claims.values.reduce(ByteCount.zero) { $0 + $1.memory }
         let wanted = memoryLimit ?? .zero
         guard promised + wanted <= settings.memory else {
             return
@@ -55,20 +79,20 @@ extension NodeController {
     }
 
     private func freeDevices() -> [Int] {
-        let used = Set(devicesInUse.values.joined())
+        let used = Set(claims.values.flatMap(\.devices))
         return settings.devices.filter { !used.contains($0) }
     }
 
     func plan(_ record: JobRecord, _ key: ContainerKey) -> ContainerPlan {
-        let devices = Array(freeDevices().prefix(record.specification.resources.gpus))
-        if !devices.isEmpty { devicesInUse[key.job] = devices }
+        // An agent that was restarted between the decision and the start knows of no promise yet.
+        let claim = claims[key.job] ?? claim(key.job, record.specification, memoryLimit: record.memoryLimit)
         return ContainerPlan(
             key: key,
             specification: record.specification,
             allocation: startAllocation(record),
             cpuLimit: record.cpuLimit,
             memoryLimit: record.memoryLimit,
-            devices: devices
+            devices: claim.devices
         )
     }
 
@@ -89,7 +113,6 @@ extension NodeController {
     }
 
     private func startFailed(_ key: ContainerKey, _ reason: String) async {
-        devicesInUse[key.job] = nil
         logger.warning("job.start.failed", metadata: ["job": "\(key.job)", "reason": "\(reason)"])
         await report([
             .exited(
@@ -119,7 +142,7 @@ extension NodeController {
         if let sample = host.sample(key) { status.recent = [sample] }
         status.watch = Task(name: "job.exit") {
             let exit = await host.exit(of: key)
-            await ended(key, exit)
+            if !Task.isCancelled { await ended(key, exit) }
         }
         containers[key.job] = status
     }
@@ -160,10 +183,7 @@ extension NodeController {
             // The next adoption finds it and tries again.
             logger.warning("container.remove.failed", metadata: ["container": "\(key)", "error": "\(error)"])
         }
-        if containers[key.job]?.key == key {
-            containers[key.job] = nil
-            devicesInUse[key.job] = nil
-        }
+        if containers[key.job]?.key == key { containers[key.job] = nil }
     }
 
     /// Ends a container; its exit is reported by whoever watches it.
@@ -176,7 +196,7 @@ extension NodeController {
             } catch {
                 logger.error("container.stop.failed", metadata: ["container": "\(key)", "error": "\(error)"])
                 // Not in a tight loop: the operation ends after a pause and is tried again.
-                try? await Task.sleep(for: .seconds(2))
+                try? await Task.sleep(for: settings.stopRetry)
             }
         }
     }
@@ -200,6 +220,7 @@ extension NodeController {
             }
             if let limit = record.memoryLimit, limit != status.memoryLimit {
                 containers[record.id]?.memoryLimit = limit
+                claims[record.id]?.memory = limit
                 try host.setMemoryLimit(limit, of: status.key)
             }
         } catch {
@@ -238,9 +259,13 @@ extension NodeController {
             await adopt(container, record, stored: stored)
         }
         for record in state.liveJobs where record.node == node && !seen.contains(record.id) {
+            if record.state.mayHaveContainer {
+                claim(record.id, record.specification, memoryLimit: record.memoryLimit)
+            }
             switch record.state {
             case .running, .checkpointing, .stopping:
                 await settleInterruptedCheckpoint(record, stored: stored)
+                await failInterruptedCheckpoint(record)
                 await report([
                     .exited(
                         job: record.id,
@@ -250,7 +275,6 @@ extension NodeController {
                         time: now()
                     )
                 ])
-                await failInterruptedCheckpoint(record)
             case .queued, .starting, .restoring, .suspended, .completed, .failed, .cancelled: break
             }
         }
@@ -260,22 +284,23 @@ extension NodeController {
 
     private func adopt(_ container: FoundContainer, _ record: JobRecord, stored: [CheckpointRecord]) async {
         let key = container.key
+        claims[key.job] = Claim(memory: record.memoryLimit ?? .zero, devices: container.devices)
         switch container.state {
         case .ended(let exit):
             containers[key.job] = ContainerStatus(key: key, allocation: record.allocation)
             await settleInterruptedCheckpoint(record, stored: stored)
-            await ended(key, exit)
             await failInterruptedCheckpoint(record)
+            await ended(key, exit)
         case .running:
-            watch(key, allocation: .zero, cpuLimit: nil, memoryLimit: nil)
+            watch(key, allocation: .zero, cpuLimit: record.cpuLimit, memoryLimit: record.memoryLimit)
+            await settleInterruptedCheckpoint(record, stored: stored)
+            await failInterruptedCheckpoint(record)
+            // A container whose checkpoint was to stop it, and is complete, does nothing more.
+            guard await replica.state.job(key.job)?.state.mayHaveContainer == true else { return }
             // Whatever was being done with it when the last agent ended, it must not stand still.
             try? await host.thaw(key)
             try? host.setCPULimit(record.cpuLimit, of: key)
-            containers[key.job]?.cpuLimit = record.cpuLimit
             if let limit = record.memoryLimit { try? host.setMemoryLimit(limit, of: key) }
-            containers[key.job]?.memoryLimit = record.memoryLimit
-            await settleInterruptedCheckpoint(record, stored: stored)
-            await failInterruptedCheckpoint(record)
             await report([.adopted(job: key.job, incarnation: key.incarnation, time: now())])
         }
     }

@@ -16,7 +16,13 @@ extension NodeController {
         sample(at: moment)
         metrics.samplingPass.record(duration: began.duration(to: .now))
         let state = await replica.state
-        let changes = decide(state, at: now())
+        var changes: [AllocationChange] = []
+        if isDue(lastControlPass, every: settings.controlPeriod, at: moment) {
+            lastControlPass = moment
+            changes = decide(state, at: now())
+        } else {
+            for record in state.liveJobs { measure(record) }
+        }
         remember(state, at: moment)
         await propose(changes, state: state, at: moment)
         for record in state.liveJobs where operations[record.id] == nil {
@@ -28,6 +34,11 @@ extension NodeController {
                 await reconcile([record.id])
             }
         }
+    }
+
+    /// Whether a period has passed; half a reading early counts, since ticks do not come to the nanosecond.
+    private func isDue(_ last: Timestamp?, every period: Duration, at moment: Timestamp) -> Bool {
+        last.map { moment - $0 >= period - settings.period / 2 } ?? true
     }
 
     private func sample(at moment: Timestamp) {
@@ -67,7 +78,10 @@ extension NodeController {
         view.iterations = record.measuredIterations.map {
             MeasuredIteration(duration: $0.duration, vcpus: $0.vcpus, consumed: $0.consumed)
         }
-        if record.specification.kind == .iterative { view.iterationStarted = record.incarnationStarted }
+        if record.specification.kind == .iterative, let started = record.incarnationStarted {
+            view.iterationStarted = started
+            view.iterationConsumed = max(.zero, consumed(record) - record.iterationBase)
+        }
         guard let status = containers[record.id], status.exit == nil else {
             // A container that is being made will want its share within milliseconds.
             let kind = operations[record.id]?.kind
@@ -129,15 +143,25 @@ extension NodeController {
     }
 
     private func updateStanding(_ record: JobRecord, _ allocation: JobAllocation) {
-        var standing = JobStanding()
+        var standing = standings[record.id] ?? JobStanding()
         standing.allocation = allocation.allocation
         standing.condition = allocation.condition?.rawValue ?? ""
         standing.desired = allocation.desired
         standing.predictedEnd = allocation.predictedEnd
-        standing.consumed = consumed(record)
         if let speed = allocation.speed, record.specification.kind == .iterative {
             standing.speed = (speed.fixed, speed.divisible, record.measuredIterations.count)
         }
+        standings[record.id] = standing
+        measure(record)
+    }
+
+    /// Takes the newest readings into what is known of a job.
+    private func measure(_ record: JobRecord) {
+        guard var standing = standings[record.id] else { return }
+        standing.consumed = consumed(record)
+        standing.usage = .zero
+        standing.memory = .zero
+        standing.cpuPressure = nil
         if let status = containers[record.id], let last = status.recent.last {
             if let first = status.recent.first, status.recent.count >= 2 {
                 standing.usage = last.usage(since: first) ?? .zero
@@ -181,6 +205,8 @@ extension NodeController {
 
     /// Keeps a point of each running job's history until the next write.
     private func remember(_ state: ClusterState, at moment: Timestamp) {
+        guard isDue(lastHistoryPoint, every: settings.recordPeriod, at: moment) else { return }
+        lastHistoryPoint = moment
         for record in state.liveJobs {
             guard let standing = standings[record.id], containers[record.id] != nil else { continue }
             unwrittenSamples.append(

@@ -9,31 +9,40 @@ import ResourceSamples
 import Storage
 
 /// What the node can give to containers, and how often it looks.
-struct NodeControllerSettings: Sendable, Equatable {
+struct NodeControllerSettings: Sendable {
     /// vCPUs that containers share.
     var capacity: VCPUCount
     /// Memory that the limits of all containers together may promise.
     var memory: ByteCount
     /// Indexes of the GPU devices of this node.
     var devices: [Int]
-    /// Between two readings of the counters, and two passes of the policy.
-    var period: Duration
-    /// Between two writes of samples and ledgers.
-    var historyPeriod: Duration
-    /// Containers that may exist at once.
-    var containerLimit: Int
-    var checkpointLimits: CheckpointLimits
-    var restoreLimits: RestoreLimits
+    /// Between two readings of the counters.
+    var period: Duration = .seconds(1)
+    /// Between two passes of the policy; events in between decide at once.
+    var controlPeriod: Duration = .seconds(1)
+    /// Between two points of a job's history.
+    var recordPeriod: Duration = .seconds(1)
+    /// Between two writes of history and ledgers.
+    var historyPeriod: Duration = .seconds(5)
+    /// Whether this node starts containers.
+    var startsContainers = true
+    /// Jobs that may have a container at once.
+    var containerLimit = 1000
+    /// Checkpoints that may be taken at once.
+    var checkpointLimit = 2
+    var checkpointLimits = CheckpointLimits()
+    var restoreLimits = RestoreLimits()
+    /// Waits before a failed write is tried again: at first, and doubled up to the second.
+    var writeRetry: (first: Duration, maximum: Duration) = (.milliseconds(200), .seconds(10))
+    /// Waits before a restore that lacked something is tried again, as `writeRetry`.
+    var restoreRetry: (first: Duration, maximum: Duration) = (.seconds(1), .seconds(60))
+    /// Wait before a container that could not be stopped is stopped again.
+    var stopRetry: Duration = .seconds(2)
 
     init(capacity: VCPUCount, memory: ByteCount, devices: [Int] = []) {
         self.capacity = capacity
         self.memory = memory
         self.devices = devices
-        period = .seconds(1)
-        historyPeriod = .seconds(5)
-        containerLimit = 1000
-        checkpointLimits = CheckpointLimits()
-        restoreLimits = RestoreLimits()
     }
 }
 
@@ -60,11 +69,15 @@ actor NodeController {
     var operations: [JobID: Operation] = [:]
     /// What the last pass of the policy said.
     var standings: [JobID: JobStanding] = [:]
-    /// GPU devices in use, by job.
-    var devicesInUse: [JobID: [Int]] = [:]
+    /// What jobs hold of the node: each that was given a start, until it no longer may have a container.
+    var claims: [JobID: Claim] = [:]
+    /// Jobs whose checkpoint waits for others to end.
+    var waitingCheckpoints: Set<JobID> = []
     /// Samples that are not written yet.
     var unwrittenSamples: [JobSample] = []
     var lastHistoryWrite: Timestamp?
+    var lastHistoryPoint: Timestamp?
+    var lastControlPass: Timestamp?
     /// Jobs whose objective was seen to be granted.
     var grantsReported: Set<JobID> = []
     /// Set when a change could not be made durable; nil again after one could.
@@ -87,6 +100,12 @@ actor NodeController {
         var watch: Task<Void, Never>?
     }
 
+    /// Memory and devices that are promised to a job.
+    struct Claim: Equatable {
+        var memory: ByteCount
+        var devices: [Int]
+    }
+
     /// Something that takes time, done for one job.
     struct Operation {
         /// What it is; the word goes into logs.
@@ -94,6 +113,8 @@ actor NodeController {
         var kind: Kind
         /// Hears that the container ended, while a checkpoint is being taken.
         var containerEnded: (@Sendable () -> Void)?
+        /// Ends it early, with the reason, where that is possible.
+        var giveUp: (@Sendable (String) -> Void)?
     }
 
     /// Makes a controller that has not looked at anything yet; `open` does that, `run` keeps on.
@@ -133,6 +154,8 @@ actor NodeController {
             await group.waitForAll()
         }
         isStopping = true
+        // Containers go on without this agent; what becomes of them is for the next one to see.
+        for status in containers.values { status.watch?.cancel() }
         await writeHistory(at: now())
     }
 
@@ -149,12 +172,20 @@ actor NodeController {
     func reconcile(_ jobs: [JobID]) async {
         let state = await replica.state
         for job in jobs {
-            guard !isStopping, operations[job] == nil else { continue }
-            guard let record = state.job(job) else {
+            guard !isStopping else { return }
+            let record = state.job(job)
+            if let operation = operations[job] {
+                // Whoever wants the job ended does not wait for its images.
+                if record?.state == .stopping { operation.giveUp?("the job is being stopped") }
+                continue
+            }
+            guard let record else {
                 // Forgotten: nothing of it may stay.
+                claims[job] = nil
                 if let status = containers[job] { end(status.key, grace: .zero) }
                 continue
             }
+            if containers[job] == nil, !record.state.mayHaveContainer { claims[job] = nil }
             carryOut(record)
         }
         await collectRetired(state)
@@ -205,7 +236,12 @@ actor NodeController {
         Task(name: "job.\(kind.rawValue)") {
             await body()
             operations[job] = nil
-            await reconcile([job])
+            var next = [job]
+            if kind == .checkpoint {
+                next += waitingCheckpoints.sorted()
+                waitingCheckpoints = []
+            }
+            await reconcile(next)
         }
     }
 
@@ -215,7 +251,7 @@ actor NodeController {
     /// agent that is restarted finds it.
     @discardableResult
     func report(_ commands: [Command]) async -> [Outcome] {
-        var wait = Duration.milliseconds(200)
+        var wait = settings.writeRetry.first
         while true {
             do {
                 let outcomes = try await replica.propose(commands)
@@ -226,7 +262,7 @@ actor NodeController {
                 logger.error("state.write.failed", metadata: ["error": "\(error)", "retry": "\(wait.text)"])
             }
             do { try await Task.sleep(for: wait) } catch { return [] }
-            wait = min(wait * 2, .seconds(10))
+            wait = min(wait * 2, settings.writeRetry.maximum)
         }
     }
 

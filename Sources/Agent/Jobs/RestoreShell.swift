@@ -31,6 +31,9 @@ actor RestoreShell {
         (self.plan, self.host, self.images, self.logger, self.onDamage) = (plan, host, images, logger, onDamage)
     }
 
+    /// Tells the core to give up, if that is still possible; nothing of the container is left then.
+    nonisolated func giveUp(_ reason: String) { events.send(.cancelled(reason: reason)) }
+
     /// Runs the restore to its end.
     func run() async -> RestoreOutcome {
         await events.drive(deadline: { await self.core.deadline }) { event in await self.advance(event) }

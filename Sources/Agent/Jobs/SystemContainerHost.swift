@@ -58,6 +58,8 @@ final class SystemContainerHost: ContainerHost, LogSource {
             runtimeFolder: configuration.folders.runtime
         )
         containers.runc = configuration.programs.runc
+        containers.umoci = configuration.programs.umoci
+        containers.skopeo = configuration.programs.skopeo
         containers.shim = configuration.programs.shim.isEmpty ? nil : configuration.programs.shim
         containers.logFileLimit = configuration.containerLogs.fileSize
         containers.logFileCount = configuration.containerLogs.fileCount
@@ -80,7 +82,9 @@ final class SystemContainerHost: ContainerHost, LogSource {
                 try remember(key)
                 // The runtime thaws what one of its own checkpoints froze; this also ends a freeze that had just begun.
                 try? runtime.cgroup(of: container.id).thaw()
-                found.append(FoundContainer(key: key, state: .running))
+                found.append(
+                    FoundContainer(key: key, state: .running, devices: container.devices.compactMap { Int($0) })
+                )
             case .exited(let exit):
                 // Its cgroup is still there, and with it the CPU time that it used.
                 try remember(key)

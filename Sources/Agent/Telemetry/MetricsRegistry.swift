@@ -61,7 +61,7 @@ final class MetricsRegistry: MetricsFactory, Sendable {
         for (key, one) in series.sorted(by: { $0.key < $1.key }) {
             if key.name != lastName {
                 lastName = key.name
-                if let sentence = help[key.name] { text += "# HELP \(key.name) \(sentence)\n" }
+                if let sentence = help[key.name] { text += "# HELP \(key.name) \(escapedHelp(sentence))\n" }
                 text += "# TYPE \(key.name) \(one.kind.rawValue)\n"
             }
             text += one.render(name: key.name, labels: key.labels)
@@ -158,8 +158,14 @@ private final class Series: CounterHandler, FloatingPointCounterHandler, MeterHa
     }
 }
 
+/// A name as Prometheus allows it: letters, digits, `_` and `:`, no digit first.
 private func sanitized(_ name: String) -> String {
-    String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == ":") ? $0 : "_" })
+    let text = String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == ":") ? $0 : "_" })
+    return text.first?.isNumber == true ? "_" + text : text
+}
+
+private func escapedHelp(_ sentence: String) -> String {
+    sentence.map { $0 == "\\" ? "\\\\" : $0.isNewline ? "\\n" : String($0) }.joined()
 }
 
 private func escaped(_ value: String) -> String {
