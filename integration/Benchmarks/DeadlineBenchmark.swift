@@ -71,7 +71,7 @@ struct DeadlineBenchmark: Benchmark {
         }
         var (open, ended, greedy): ([String], [WireJobSummary], [String]) = ([], [], [])
         var next = start
-        while !waiting.isEmpty || !open.isEmpty {
+        while !open.isEmpty || waiting.contains(where: { $0.declared.objective != nil }) {
             while let job = waiting.first, start.duration(to: .now).inSeconds >= job.declared.submitted.seconds {
                 waiting.removeFirst()
                 let id = try await submit(job, policy, agent, root)
@@ -81,7 +81,6 @@ struct DeadlineBenchmark: Benchmark {
                     open.append(id)
                     watch.add(job: id, cgroup: try agent.cgroup(of: id), width: job.declared.parallelism.rawValue)
                 }
-                if waiting.allSatisfy({ $0.declared.objective == nil }) && open.isEmpty { break }
             }
             watch.look()
             for job in open {

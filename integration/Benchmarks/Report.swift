@@ -19,12 +19,13 @@ struct BenchmarkReport: Sendable, Encodable {
         var text =
             "\n\(benchmark) (\(figure(seconds)) s, other work used \(figure(busyBefore * 100)) % of the processors before)\n"
         if let failure { return text + "  FAILED: \(failure)\n" }
-        let widths = [74, 12, 12, 7, 15, 8]
+        let names = rows.map { "\($0.name) [\($0.unit)]" }
+        let widths = [names.map(\.count).max() ?? 0, 10, 10, 6, 14, 7]
         text += Self.line(["", "ours", "peer", "ratio", "goal", "verdict"], widths)
-        for row in rows {
+        for (name, row) in zip(names, rows) {
             text += Self.line(
                 [
-                    "\(row.name) [\(row.unit)]", figure(row.ours), row.peer.map(figure) ?? "-",
+                    name, figure(row.ours), row.peer.map(figure) ?? "-",
                     row.ratio.map { $0.text(decimals: 2) } ?? "-", row.goal?.description ?? "-", row.verdict,
                 ],
                 widths
