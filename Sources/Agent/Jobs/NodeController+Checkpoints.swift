@@ -120,6 +120,7 @@ extension NodeController {
                 ledger: entry.consumed
             )
             var pause = settings.restoreRetry.first
+            var isTold = false
             while true {
                 switch await restoreOnce(candidate, plan) {
                 case .running:
@@ -132,7 +133,8 @@ extension NodeController {
                     guard passedOver.isEmpty, await isStillWanted(key), !Task.isCancelled else {
                         return await restoreFailed(key, generation, passedOver.last?.reason ?? reason)
                     }
-                    if pause == settings.restoreRetry.first { await tellPostponement(key, generation, reason) }
+                    if !isTold { await tellPostponement(key, generation, reason) }
+                    isTold = true
                     await rest(pause, of: key.job)
                     pause = min(pause * 2, settings.restoreRetry.maximum)
                 }

@@ -1,0 +1,136 @@
+import ClusterModel
+import ClusterState
+import Testing
+
+@testable import Agent
+
+/// A job waits while the node has no room for it, says why, and starts when there is.
+@Suite(.timeLimit(.minutes(1)))
+struct NodeControllerRoomTests {
+    static func asking(_ name: String, memory: Int64 = 0, gpus: Int = 0) -> JobSpecification {
+        Bench.specification(name) { specification in
+            if memory > 0 { specification.resources.memory = .gibibytes(memory) }
+            specification.resources.gpus = gpus
+        }
+    }
+
+    @Test func aJobWaitsForMemoryAndStartsWhenThereIs() async throws {
+        let bench = try await Bench.started()
+        let first = try await bench.running(Self.asking("first", memory: 3))
+        let second = try await bench.submit(Self.asking("second", memory: 2))
+        let waiting = try await bench.until(second, "it says why") { $0.message.hasPrefix("Waits for memory") }
+        #expect(waiting.state == .queued)
+        #expect(
+            waiting.message
+                == "Waits for memory: it asks for 2 GiB, and 3 GiB of 4 GiB are promised to other jobs."
+        )
+        await bench.advance(3)
+        await bench.quiet()
+        #expect(try await bench.job(second).state == .queued)
+        #expect(try await bench.sentences(second, .queued).count == 1, "an unchanged reason is told once")
+        bench.host.end(bench.key(first), .exited(code: 0))
+        await bench.gone(first)
+        await bench.advance(1)
+        try await bench.until(second, "it runs") { $0.state == .running }
+        await bench.stop()
+    }
+
+    @Test func jobsThatComeAtOnceDoNotGetTheSameRoom() async throws {
+        let bench = try await Bench.started()
+        let gate = bench.host.hold(.start)
+        let ids = [bench.newID(), bench.newID()]
+        try await bench.replica.propose(
+            zip(ids, ["a", "b"]).map { bench.submission($0, Self.asking($1, memory: 3)) }
+        )
+        await gate.reached()
+        try await bench.until(ids[1], "the second waits") { $0.message.hasPrefix("Waits for memory") }
+        #expect(try await bench.job(ids[0]).state == .starting)
+        gate.open()
+        try await bench.until(ids[0], "the first runs") { $0.state == .running }
+        #expect(gate.arrivals == 1)
+        await bench.stop()
+    }
+
+    @Test func devicesAreGivenToOneJobAtATimeAlsoAfterARestart() async throws {
+        let bench = try await Bench.started { $0.devices = [0, 1] }
+        let first = try await bench.running(Self.asking("first", gpus: 1))
+        let second = try await bench.running(Self.asking("second", gpus: 1))
+        let devices = [first, second].compactMap { bench.host.container(bench.key($0))?.plan.devices }
+        #expect(devices == [[0], [1]])
+        try await bench.restart()
+        let third = try await bench.submit(Self.asking("third", gpus: 1))
+        let waiting = try await bench.until(third, "it says why") { $0.message.hasPrefix("Waits for GPUs") }
+        #expect(waiting.message == "Waits for GPUs: it asks for 1, and 0 of 2 are free.")
+        bench.host.end(bench.key(second), .exited(code: 0))
+        await bench.gone(second)
+        await bench.advance(1)
+        try await bench.until(third, "it runs") { $0.state == .running }
+        #expect(bench.host.container(bench.key(third))?.plan.devices == [1])
+        await bench.stop()
+    }
+
+    @Test func aJobKeepsItsDevicesFromIterationToIteration() async throws {
+        let bench = try await Bench.started { $0.devices = [0] }
+        var specification = Bench.iterative(count: 2)
+        specification.resources.gpus = 1
+        let id = try await bench.running(specification)
+        let other = try await bench.submit(Self.asking("other", gpus: 1))
+        try await bench.until(other, "the other waits") { $0.message.hasPrefix("Waits for GPUs") }
+        let gate = bench.host.hold(.remove)
+        bench.host.end(bench.key(id), .exited(code: 0))
+        await gate.reached()
+        await bench.advance(1)
+        gate.open()
+        try await bench.until(id, "the second iteration runs") {
+            $0.state == .running && $0.incarnation.rawValue == 2
+        }
+        #expect(bench.host.container(bench.key(id, 2))?.plan.devices == [0])
+        #expect(try await bench.job(other).state == .queued)
+        await bench.stop()
+    }
+
+    @Test func aSuspendedJobHoldsNoRoom() async throws {
+        let bench = try await Bench.started()
+        let first = try await bench.running(Self.asking("first", memory: 4))
+        try await bench.checkpoint(first, stops: true)
+        await bench.gone(first)
+        _ = try await bench.running(Self.asking("second", memory: 4))
+        try await bench.propose(.requestRestore(job: first, generation: nil, by: Bench.user, time: bench.time.now))
+        let waiting = try await bench.until(first, "it waits") { $0.message.hasPrefix("Waits for memory") }
+        #expect(waiting.resumption != nil)
+        await bench.stop()
+    }
+
+    @Test func theBoundOfContainersIsKept() async throws {
+        let bench = try await Bench.started { $0.containerLimit = 1 }
+        _ = try await bench.running(Bench.specification("first"))
+        let second = try await bench.submit(Bench.specification("second"))
+        let waiting = try await bench.until(second, "it says why") { $0.message.hasPrefix("Waits:") }
+        #expect(waiting.message == "Waits: 1 jobs have containers here, which is the bound (limits.jobs).")
+        await bench.stop()
+    }
+
+    @Test func aNodeThatStartsNoContainersSaysSo() async throws {
+        let bench = try await Bench.started { $0.startsContainers = false }
+        let id = try await bench.submit()
+        let waiting = try await bench.until(id, "it says why") { $0.message.hasPrefix("Waits:") }
+        #expect(waiting.message.contains("limits.schedulesJobs"))
+        #expect(bench.host.running.isEmpty)
+        await bench.stop()
+    }
+
+    @Test func whatCanNeverRunHereIsSaidBefore() async throws {
+        let bench = try await Bench.started { $0.devices = [0] }
+        let controller = bench.controller
+        #expect(await controller.impossibility(Self.asking("fits", memory: 4, gpus: 1)) == nil)
+        #expect(
+            await controller.impossibility(Self.asking("wide", memory: 5))
+                == "it asks for 5 GiB of memory, and the node has 4 GiB for jobs; ask for less"
+        )
+        #expect(
+            await controller.impossibility(Self.asking("many", gpus: 2))
+                == "it asks for 2 GPUs, and the node has 1; `godwit node show` lists them"
+        )
+        await bench.stop()
+    }
+}
