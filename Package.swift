@@ -45,6 +45,8 @@ let package = Package(
         .target(name: "QoS", dependencies: ["ClusterModel"]),
         .target(name: "Checkpointing", dependencies: ["ClusterModel"]),
         .target(name: "ClusterState", dependencies: ["ClusterModel"]),
+        .target(name: "SWIM", dependencies: ["ClusterModel", "WireFormat"]),
+        .target(name: "Raft", dependencies: ["ClusterModel", "WireFormat"]),
         .target(name: "ResourceSamples", dependencies: ["ClusterModel"]),
         .target(name: "AgentConfiguration", dependencies: ["ClusterModel"]),
 
@@ -114,6 +116,12 @@ let package = Package(
         .testTarget(name: "QoSTests", dependencies: ["QoS", "ClusterModel"]),
         .testTarget(name: "CheckpointingTests", dependencies: ["Checkpointing", "ClusterModel"]),
         .testTarget(name: "ClusterStateTests", dependencies: ["ClusterState", "ClusterModel"]),
+        .testTarget(name: "SWIMTests", dependencies: ["SWIM", "ClusterModel", "WireFormat"]),
+        .testTarget(
+            name: "RaftTests",
+            dependencies: ["Raft", "ClusterModel", "WireFormat"],
+            exclude: ["Scripts"]
+        ),
         .testTarget(
             name: "ResourceSamplesTests",
             dependencies: ["ResourceSamples", "ClusterModel"],

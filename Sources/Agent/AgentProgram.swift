@@ -23,9 +23,12 @@ package enum AgentProgram {
 
     /// Something that ends the program: one line for people, and the exit code (sysexits.h where it fits).
     package struct Failure: Error, CustomStringConvertible {
+        /// What failed, why, and what to do next, without the program's name.
         package var description: String
+        /// The exit status of the program, from 1 to 255.
         package var exitCode: Int32
 
+        /// A failure with its sentence; 78 (EX_CONFIG) for what the configuration must change.
         package init(_ description: String, exitCode: Int32 = 1) {
             (self.description, self.exitCode) = (description, exitCode)
         }

@@ -36,6 +36,9 @@ struct MaintenanceService: Service {
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
+            // By then everything has started.
+            try? await Task.sleep(for: .seconds(2))
+            ProcessMemory.releaseStartPages()
             while !Task.isCancelled {
                 try? await Task.sleep(for: .seconds(60))
                 if Task.isCancelled { return }

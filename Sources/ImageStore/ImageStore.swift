@@ -44,6 +44,8 @@ package final class ImageStore: Sendable {
         try clearLeftovers()
     }
 
+    deinit { lock.unlock() }
+
     /// Every job that has checkpoints here, sorted.
     package func jobs() async throws -> [JobID] {
         try await WorkerThreads.run { _ in try self.jobsNow() }

@@ -89,4 +89,9 @@ final class PositionedFile: Sendable {
         if errno == EWOULDBLOCK { return false }
         throw SystemError.last("lock", path)
     }
+
+    /// Gives the lock back.
+    ///
+    /// Closing alone would leave it to a child that another thread is just starting, until that has executed its program.
+    func unlock() { flock(descriptor.rawValue, LOCK_UN) }
 }

@@ -36,6 +36,8 @@ final class FolderLock: Sendable {
     func release() {
         descriptor.withLock { descriptor in
             guard descriptor >= 0 else { return }
+            // Closing alone would leave it to a child that another thread is just starting, until that has executed its program.
+            flock(descriptor, LOCK_UN)
             Glibc.close(descriptor)
             descriptor = -1
         }
