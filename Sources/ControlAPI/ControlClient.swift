@@ -14,15 +14,16 @@ package final class ControlClient: Sendable {
 
     /// The connection that carries the calls.
     package let rpc: RPCClient
-    private let ownGroup: MultiThreadedEventLoopGroup?
 
-    private init(_ rpc: RPCClient, _ ownGroup: MultiThreadedEventLoopGroup?) {
-        (self.rpc, self.ownGroup) = (rpc, ownGroup)
-    }
+    /// Of all clients in this process that were given no other; made when first used, and never ended: what a connection leaves may
+    /// still want to be freed on it.
+    private static let sharedLoop: any EventLoopGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
+    private init(_ rpc: RPCClient) { self.rpc = rpc }
 
     /// Connects to the first agent that answers, in the order given.
     ///
-    /// Without a `group` it makes one event loop of its own, which `close` ends. Throws the only agent's failure, or one that names each
+    /// Without a `group` one event loop serves all clients of the process, and never ends. Throws the only agent's failure, or one that names each
     /// agent's; a refusal (`forbidden`, `unimplemented`) ends the search, since the next agent of the cluster would say the same.
     package static func connect(
         _ credentials: Credentials,
@@ -30,19 +31,12 @@ package final class ControlClient: Sendable {
         connectTimeout: Duration = .seconds(5),
         group: (any EventLoopGroup)? = nil
     ) async throws -> ControlClient {
-        let ownGroup = group == nil ? MultiThreadedEventLoopGroup(numberOfThreads: 1) : nil
-        guard let loops = group ?? ownGroup else { preconditionFailure("there is always a group") }
-        do {
-            let tls = try TLSContext(.client, credentials.identity)
-            let configuration = RPCClientConfiguration(
-                software: software,
-                connectTimeout: .nanoseconds(connectTimeout.nanosecondsClamped)
-            )
-            return ControlClient(try await firstAnswer(credentials.agents, tls, configuration, loops), ownGroup)
-        } catch {
-            try? await ownGroup?.shutdownGracefully()
-            throw error
-        }
+        let tls = try TLSContext(.client, credentials.identity)
+        let configuration = RPCClientConfiguration(
+            software: software,
+            connectTimeout: .nanoseconds(connectTimeout.nanosecondsClamped)
+        )
+        return ControlClient(try await firstAnswer(credentials.agents, tls, configuration, group ?? sharedLoop))
     }
 
     private static func firstAnswer(
@@ -75,11 +69,8 @@ package final class ControlClient: Sendable {
         )
     }
 
-    /// Closes the connection and joins its event loop, so that the process may exit.
-    package func close() async {
-        await rpc.close()
-        try? await ownGroup?.shutdownGracefully()
-    }
+    /// Closes the connection; returns when it is closed.
+    package func close() async { await rpc.close() }
 
     // MARK: Cluster and nodes
 

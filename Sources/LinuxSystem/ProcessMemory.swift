@@ -23,8 +23,8 @@ package enum ProcessMemory {
     /// The address ranges of code in the text of `/proc/PID/maps` (proc(5)): executable, not writable, private, of a file.
     static func executableFileRanges(_ maps: String) -> [Range<UInt>] {
         maps.split(separator: "\n").compactMap { line in
-            let words = line.split(separator: " ", maxSplits: 5, omittingEmptySubsequences: true)
-            guard words.count == 6, words[1] == "r-xp", words[5].hasPrefix("/") else { return nil }
+            let words = line.split(separator: " ")
+            guard words.count >= 6, words[1] == "r-xp", words[5].hasPrefix("/") else { return nil }
             let ends = words[0].split(separator: "-").compactMap { UInt($0, radix: 16) }
             guard ends.count == 2, ends[0] < ends[1] else { return nil }
             return ends[0]..<ends[1]

@@ -48,6 +48,7 @@ package final class RPCClient: Sendable {
     private let connection: NIOLoopBound<RPCClientConnection>
     private let window: Int
     private let nextStream = Atomic<UInt32>(1)
+    private let isClosed = Atomic(false)
 
     private init(
         _ channel: any Channel,
@@ -61,7 +62,10 @@ package final class RPCClient: Sendable {
         eventLoop = channel.eventLoop
     }
 
-    deinit { channel.close(promise: nil) }
+    deinit {
+        // After `close` the event loop may be gone already.
+        if !isClosed.load(ordering: .acquiring) { channel.close(promise: nil) }
+    }
 
     /// Connects, shakes hands and exchanges hellos.
     ///
@@ -223,6 +227,7 @@ package final class RPCClient: Sendable {
     package func close() async {
         queue.push(.close)
         _ = try? await channel.closeFuture.get()
+        isClosed.store(true, ordering: .releasing)
     }
 
     /// A number that no open call has: it would have to stay open for four billion others.
