@@ -14,7 +14,7 @@ protocol Scenario: Sendable {
 /// What a run of scenarios is told.
 struct ScenarioOptions: Sendable {
     var seed = UInt64(truncatingIfNeeded: MonotonicClock.nanoseconds())
-    var killCount = 60
+    var killCount = 200
     var keepsFolders = false
     var programsFolder: String?
 }
