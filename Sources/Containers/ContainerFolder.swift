@@ -52,12 +52,16 @@ struct ContainerFolder: Sendable, Equatable {
                 try FileSystem.createFolder(folder, mode: 0o755)
             }
             try FileSystem.setMode(path, 0o700)
-            for folder in ["proc", "sys", "dev", "etc"] { try FileSystem.createFolder("\(skeleton)/\(folder)") }
+            // overlayfs gives `/` the attributes of the upper folder.
+            try FileSystem.createReadableFolder(upper)
+            for folder in ["", "/proc", "/sys", "/dev", "/etc"] {
+                try FileSystem.createReadableFolder(skeleton + folder)
+            }
             for file in ["hosts", "resolv.conf", "hostname"] {
                 let content =
                     file == "hostname" ? Array("\(hostname)\n".utf8) : (try? FileSystem.read("/etc/\(file)")) ?? []
-                try FileSystem.writePlain(content, to: network(file))
-                try FileSystem.writePlain([], to: "\(skeleton)/etc/\(file)")
+                try FileSystem.writeReadable(content, to: network(file))
+                try FileSystem.writeReadable([], to: "\(skeleton)/etc/\(file)")
             }
         }
     }
@@ -176,6 +180,18 @@ extension FileSystem {
     /// Writes a file without forcing it to disk: for what means nothing after a crash of the machine.
     static func writePlain(_ bytes: [UInt8], to path: String) throws(SystemError) {
         try OwnedDescriptor(opening: path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644).write(bytes, path: path)
+    }
+
+    /// As ``writePlain(_:to:)``, for what every user of a container may read, whatever umask the agent was started with.
+    static func writeReadable(_ bytes: [UInt8], to path: String) throws(SystemError) {
+        try writePlain(bytes, to: path)
+        try setMode(path, 0o644)
+    }
+
+    /// Makes a folder that every user of a container may enter, whatever umask the agent was started with.
+    static func createReadableFolder(_ path: String) throws(SystemError) {
+        try createFolder(path)
+        try setMode(path, 0o755)
     }
 
     static func setMode(_ path: String, _ mode: UInt32) throws(SystemError) {

@@ -263,6 +263,7 @@ extension ContainerRuntime {
                 "--xattrs", "--xattrs-include=*",
             ],
             timeout: configuration.checkpointTimeout
+            forContainers: true,
         )
         if result.isSuccess { return }
         throw ContainerError(

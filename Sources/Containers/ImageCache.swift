@@ -221,7 +221,11 @@ package actor ImageCache {
                 try FileSystem.writeAtomically("{\"imageLayoutVersion\":\"1.0.0\"}", to: "\(scratch)/oci-layout")
                 try FileSystem.link("\(scratch)/blobs", to: target)
             }
-            let result = try await umoci.run(["raw", "unpack", "--image", "\(scratch):image", root], timeout: timeout)
+            let result = try await umoci.run(
+                ["raw", "unpack", "--image", "\(scratch):image", root],
+                forContainers: true,
+                timeout: timeout
+            )
             guard result.isSuccess else {
                 if saysDiskIsFull(result.complaint) { throw diskFull("unpacking \(layout.name)") }
                 throw ContainerError(
@@ -249,7 +253,7 @@ package actor ImageCache {
 
     private func unpackTar(_ path: String, into root: String) async throws {
         try explaining("making a folder for \(path)") { () throws(SystemError) in
-            try FileSystem.createFolder(root, mode: 0o755)
+            try FileSystem.createReadableFolder(root)
         }
         let result = try await Tool("tar").run(
             [
@@ -274,6 +278,7 @@ package actor ImageCache {
         guard path.hasPrefix("/") else {
             throw ContainerError(
                 .imageMissing,
+            forContainers: true,
                 "The image path \(path) is not absolute.",
                 remedy: "Write the \(what)'s full path on the node."
             )

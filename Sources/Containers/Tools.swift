@@ -24,16 +24,24 @@ struct Tool: Sendable {
     }
 
     /// Runs it to its end; the caller judges the result.
+    ///
+    /// `forContainers`: it unpacks files for a container's users, so what their archive gives no mode (a folder that is only part of a
+    /// name) must not get it from the umask of the agent, which may hide everything.
     func run(
         _ arguments: [String],
         environment: [String]? = nil,
-        in folder: String? = nil,
+        forContainers: Bool = false,
         timeout: Duration
     ) async throws -> ProgramResult {
+        let shell = ["-c", "umask 022 && exec \"$@\"", name, path]
         let result: ProgramResult
         do {
             result = try await ProcessRunner.run(
-                ProgramCommand(path, arguments, environment: environment, workingDirectory: folder),
+                ProgramCommand(
+                    forContainers ? "/bin/sh" : path,
+                    forContainers ? shell + arguments : arguments,
+                    environment: environment
+                ),
                 timeout: timeout
             )
         } catch let error as SystemError {

@@ -24,5 +24,8 @@ guard unsafe chdir(folder) == 0 else { fail("cannot enter \(folder): error \(err
 guard let text = readFile("shim.spec", limit: 1 << 20), let spec = ShimSpecification(parsing: text) else {
     fail("\(folder)/shim.spec cannot be read or is damaged")
 }
+// runc makes the mount points that an image lacks under this umask, and the container's users must be able to enter them. The
+// container's folder is closed to all but root, so nothing of the shim's own is opened by it.
+umask(0o022)
 var shim = Shim(spec)
 shim.run()

@@ -191,6 +191,12 @@ enum ProbeProgram {
                 printf("\nhost %s\npid %d\n", name, getpid());
                 return 0;
             }
+            if (!strcmp(what, "open")) {
+                printf("user %d\n", getuid());
+                for (int i = 2; i < count; i++)
+                    printf("%s %s\n", arguments[i], open(arguments[i], O_RDONLY) < 0 ? strerror(errno) : "opens");
+                return 0;
+            }
             if (!strcmp(what, "memory")) {
                 for (;;) {
                     char *block = malloc(1 << 20);
