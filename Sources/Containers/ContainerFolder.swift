@@ -22,7 +22,7 @@ struct ContainerFolder: Sendable, Equatable {
     var shimSpecification: String { "\(path)/shim.spec" }
     var criuOptions: String { "\(path)/criu.conf" }
     var criuWork: String { "\(path)/criu" }
-    /// Exists while a checkpoint has the container frozen; holds the quota that it gets back.
+    /// Exists while a checkpoint has the container frozen: the quota that it gets back, and the folder that it is dumped into.
     var freezeMark: String { "\(path)/frozen" }
     func network(_ file: String) -> String { "\(path)/etc/\(file)" }
 
@@ -48,7 +48,7 @@ struct ContainerFolder: Sendable, Equatable {
             )
         }
         try explaining("making the container's folder") { () throws(SystemError) in
-            for folder in [bundle, rootMount, upper, work, logs, criuWork, "\(path)/etc"] {
+            for folder in [bundle, rootMount, work, logs, criuWork, "\(path)/etc"] {
                 try FileSystem.createFolder(folder, mode: 0o755)
             }
             try FileSystem.setMode(path, 0o700)

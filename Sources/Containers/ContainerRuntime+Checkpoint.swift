@@ -78,7 +78,8 @@ extension ContainerRuntime {
         do {
             let quota = try cgroup.cpuQuota()
             // The mark comes first: an agent that starts after this one was killed knows what to give back.
-            try FileSystem.writePlain(Array((quota.map { "\($0.rawValue)" } ?? "none").utf8), to: folder.freezeMark)
+            let mark = "\(quota.map { "\($0.rawValue)" } ?? "none")\n\(options.folder)\n"
+            try FileSystem.writePlain(Array(mark.utf8), to: folder.freezeMark)
             // Lifted before freezing: a throttled process can be frozen only when its next period begins.
             if quota != nil { try cgroup.setCPUQuota(nil) }
             let start = MonotonicClock.nanoseconds()
@@ -262,8 +263,8 @@ extension ContainerRuntime {
                 "--same-owner",
                 "--xattrs", "--xattrs-include=*",
             ],
-            timeout: configuration.checkpointTimeout
             forContainers: true,
+            timeout: configuration.checkpointTimeout
         )
         if result.isSuccess { return }
         throw ContainerError(

@@ -252,23 +252,26 @@ package final class ContainerRuntime: Sendable {
 
     /// Finds out what has become of every container while no agent looked, and watches those that run.
     ///
-    /// One that was left frozen by an interrupted checkpoint runs again with its quota. Nothing is removed but leftovers of removals.
+    /// One that was left frozen by an interrupted checkpoint runs again with its quota, as soon as what is left of that checkpoint has
+    /// ended. Nothing is removed but leftovers of removals.
     package func adopt() async throws -> [AdoptedContainer] {
         let names = try explaining("looking for containers") { () throws(SystemError) in
             try FileSystem.list(configuration.containersFolder)
         }
         var adopted: [AdoptedContainer] = []
+        // One time for all: they dump at once.
+        let dumpsEnd = MonotonicClock.nanoseconds() + configuration.interruptedDumpTimeout.nanoseconds
         for name in names {
             if name.hasPrefix(".") {
                 try? FileSystem.removeAll("\(configuration.containersFolder)/\(name)")
                 continue
             }
-            adopted.append(try await adopt(ContainerID(rawValue: name)))
+            adopted.append(try await adopt(ContainerID(rawValue: name), dumpsEnd: dumpsEnd))
         }
         return adopted
     }
 
-    private func adopt(_ id: ContainerID) async throws -> AdoptedContainer {
+    private func adopt(_ id: ContainerID, dumpsEnd: Int64) async throws -> AdoptedContainer {
         let folder = try folder(of: id)
         let record = folder.readRecord()
         var found = AdoptedContainer(
@@ -279,6 +282,7 @@ package final class ContainerRuntime: Sendable {
         )
         guard let record else { return found }
         found.devices = record.devices ?? []
+        try await InterruptedDump(folder, runc: runc)?.end(by: dumpsEnd)
         // An agent that stopped while runc was at work: the shim goes on, and soon knows.
         if let shim = folder.readShim() {
             let end = MonotonicClock.nanoseconds() + configuration.startTimeout.nanoseconds

@@ -22,6 +22,8 @@ package struct ContainersConfiguration: Sendable, Equatable {
     package var startTimeout: Duration
     /// How long a dump or a restore may take.
     package var checkpointTimeout: Duration
+    /// How long an agent that starts waits for dumps that its predecessor had begun, before it kills them.
+    package var interruptedDumpTimeout: Duration
     /// How long fetching or unpacking one image may take.
     package var imageTimeout: Duration
     /// Deleted files that a container still holds open are kept in a checkpoint up to this size each.
@@ -35,6 +37,7 @@ package struct ContainersConfiguration: Sendable, Equatable {
         logFileCount = 4
         startTimeout = .seconds(60)
         checkpointTimeout = .seconds(600)
+        interruptedDumpTimeout = .seconds(30)
         imageTimeout = .seconds(1800)
         deletedFileLimit = .gibibytes(1)
     }

@@ -102,4 +102,55 @@ import Testing
             #expect(try cgroup.cpuQuota() == 0.5)
         }
     }
+
+    @Test func `A container whose dump goes on without its agent is adopted when the dump is over`() async throws {
+        try await TestNode.run { node in
+            // Enough memory for a dump that takes a while.
+            let running = try await node.runtime.start(
+                node.request("a-1", ["/probe", "count", "256"]) { $0.cpuLimit = 0.5 }
+            )
+            _ = try await node.line(of: running.id) { $0 == "count 3" }
+            var options = CheckpointOptions(folder: try node.memoryFolder())
+            // The first runtime does nothing any more after the dump, as an agent that is gone.
+            options.afterwards = .stayFrozen
+            let images = "\(options.folder)/images"
+            let dump = Task { [options] in try await node.runtime.checkpoint(running.id, options) }
+            while (FileSystem.status("\(images)/pages-1.img")?.size ?? .zero) == .zero {
+                try await Task.sleep(for: .milliseconds(1))  // polls: CRIU has found the cgroup frozen
+            }
+            #expect(!FileSystem.exists("\(images)/inventory.img"), "the dump must not be over yet")
+            let second = try await newRuntime(node)
+            #expect(try await second.adopt().first?.wasThawed == true)
+            #expect(FileSystem.exists("\(images)/inventory.img"), "CRIU was let come to its end")
+            _ = try await dump.value
+            let cgroup = try node.runtime.cgroup(of: running.id)
+            try #require(try !cgroup.isFrozen())
+            #expect(try cgroup.cpuQuota() == 0.5)
+            let end = try second.logs(of: running.id).tail(1).end
+            #expect(try await node.line(of: running.id, after: end) { $0.hasPrefix("count") } != nil)
+        }
+    }
+
+    @Test func `What does not end of an interrupted dump is killed`() async throws {
+        try await TestNode.run { node in
+            let running = try await node.runtime.start(node.request("a-1", ["/probe", "wait"]))
+            let folder = try node.memoryFolder()
+            let pipe = "\(folder)/layer.tar"
+            #expect(unsafe mkfifo(pipe, 0o600) == 0)
+            // Waits for a writer for ever.
+            let tar = try ProcessRunner.spawn(ProgramCommand("tar", ["--list", "--file", pipe]))
+            try FileSystem.writeAtomically("0.5\n\(folder)\n", to: "\(node.folder)/state/containers/a-1/frozen")
+            try await node.runtime.cgroup(of: running.id).freeze()
+            var configuration = node.configuration
+            configuration.interruptedDumpTimeout = .milliseconds(50)
+            let second = try ContainerRuntime(
+                configuration,
+                slice: node.slice,
+                criu: await NodeFacts.shared.value.criu
+            )
+            #expect(try await second.adopt().first?.wasThawed == true)
+            #expect(try ProcessControl.waitForChild(tar) == .signalled(number: SIGKILL, hasDumpedCore: false))
+            #expect(try !node.runtime.cgroup(of: running.id).isFrozen())
+        }
+    }
 }
