@@ -31,13 +31,24 @@ package actor ImageCache {
     ///
     /// - Parameters:
     ///   - source: where the image comes from.
-    ///   - pinned: the image that is wanted, if this node still has it; for restores and restarts, so that a tag that has moved
-    ///     meanwhile does not change a job under way.
+    ///   - pinned: the only image that will do; nil takes what the source holds now. For restores: a tag that has moved meanwhile must
+    ///     not give a checkpoint other files than those that it was dumped on.
     /// - Returns: the image, unpacked.
-    /// - Throws: ``ContainerError`` with what is wrong with the image and what to do.
+    /// - Throws: ``ContainerError`` with what is wrong with the image and what to do; `imageMissing` too when neither the node nor the
+    ///   source has the pinned image any more.
     package func prepare(_ source: JobSpecification.ImageSource, pinned: ImageKey? = nil) async throws -> PreparedImage
     {
         if let pinned, let image = stored(pinned) { return image }
+        let image = try await makeOnce(source)
+        guard let pinned, image.key != pinned else { return image }
+        throw ContainerError(
+            .imageMissing,
+            "The image \(pinned) is not on this node any more, and \(Self.place(of: source)) now holds another one, \(image.key).",
+            remedy: "Put the image back where it came from, or start the job anew with the image that is there."
+        )
+    }
+
+    private func makeOnce(_ source: JobSpecification.ImageSource) async throws -> PreparedImage {
         let identity = "\(source)"
         if let running = preparing[identity] { return try await running.value }
         let task = Task(name: "prepare image") { try await make(source) }
@@ -54,10 +65,16 @@ package actor ImageCache {
     /// - Parameters:
     ///   - limit: what may remain.
     ///   - keeping: images of containers and checkpoints that exist.
+    ///   - sparing: those that were prepared less than this ago are kept, since who asked for them may not have noted it yet.
     /// - Returns: what was removed.
     /// - Throws: ``ContainerError`` when a folder cannot be removed.
     @discardableResult
-    package func collectGarbage(limit: ByteCount, keeping: Set<ImageKey>) throws -> [ImageKey] {
+    package func collectGarbage(
+        limit: ByteCount,
+        keeping: Set<ImageKey>,
+        sparing: Duration = .zero
+    ) throws -> [ImageKey] {
+        let spared = WallClock.now() - sparing
         var images: [(key: ImageKey, size: ByteCount, used: Timestamp)] = []
         for name in (try? FileSystem.list(folder)) ?? [] {
             guard let image = read(ImageKey(rawValue: name)) else { continue }
@@ -66,7 +83,8 @@ package actor ImageCache {
         }
         var total = images.reduce(ByteCount.zero) { $0 + $1.size }
         var removed: [ImageKey] = []
-        for image in images.sorted(by: { $0.used < $1.used }) where total > limit && !keeping.contains(image.key) {
+        for image in images.sorted(by: { $0.used < $1.used })
+        where total > limit && image.used <= spared && !keeping.contains(image.key) {
             let trash = temporaryFolder()
             try explaining("removing image \(image.key)") { () throws(SystemError) in
                 try FileSystem.move("\(folder)/\(image.key)", to: trash)
@@ -260,6 +278,7 @@ package actor ImageCache {
                 "--extract", "--file", path, "--directory", root, "--numeric-owner", "--same-permissions", "--xattrs",
                 "--xattrs-include=*",
             ],
+            forContainers: true,
             timeout: timeout
         )
         if result.isSuccess { return }
@@ -274,11 +293,19 @@ package actor ImageCache {
 
     // MARK: Complaints
 
+    private static func place(of source: JobSpecification.ImageSource) -> String {
+        switch source {
+        case .ociFolder(let path, let reference), .ociArchive(let path, let reference):
+            path + (reference.map { ":\($0)" } ?? "")
+        case .rootFolder(let path), .rootArchive(let path): path
+        case .registry(let reference): reference
+        }
+    }
+
     private func existing(_ path: String, _ what: String) throws -> FileSystem.Status {
         guard path.hasPrefix("/") else {
             throw ContainerError(
                 .imageMissing,
-            forContainers: true,
                 "The image path \(path) is not absolute.",
                 remedy: "Write the \(what)'s full path on the node."
             )

@@ -87,6 +87,14 @@ import Testing
             #expect(change.isSuccess)
             #expect(try await node.images.prepare(source, pinned: old.key) == old)
             #expect(try await node.images.prepare(source).key != old.key)
+
+            // And when the node has lost it, no other takes its place.
+            try FileSystem.removeAll("\(node.folder)/state/images/\(old.key)")
+            let error = await #expect(throws: ContainerError.self) {
+                try await node.images.prepare(source, pinned: old.key)
+            }
+            #expect(error?.code == .imageMissing)
+            #expect(error?.reason.contains(old.key.rawValue) == true)
         }
     }
 
@@ -147,6 +155,8 @@ import Testing
                 keys.append(try await node.images.prepare(.rootArchive(path: archive)).key)
             }
             let one = try #require(await node.images.image(keys[1])).size
+            let young = try await node.images.collectGarbage(limit: .zero, keeping: [], sparing: .seconds(3600))
+            #expect(young.isEmpty)
             let removed = try await node.images.collectGarbage(limit: one + .bytes(1), keeping: [keys[0]])
             #expect(Set(removed).isSubset(of: [keys[1], keys[2]]))
             #expect(await node.images.image(keys[0]) != nil)
