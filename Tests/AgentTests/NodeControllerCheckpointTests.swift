@@ -123,6 +123,78 @@ struct NodeControllerCheckpointTests {
         await bench.stop()
     }
 
+    @Test(arguments: [SimulatedContainerHost.Step.freeze, .dump, .captureLayer], [false, true])
+    func anAgentThatStopsLeavesNoContainerFrozen(step: SimulatedContainerHost.Step, stops: Bool) async throws {
+        let bench = try await Bench.started()
+        let id = try await bench.running(Self.limited)
+        await bench.quiet()
+        let gate = bench.host.hold(step)
+        try await bench.propose(.requestCheckpoint(job: id, stops: stops, by: Bench.user, time: bench.time.now))
+        await gate.reached()
+        await bench.stop()
+        let container = try #require(bench.host.container(bench.key(id)))
+        #expect(container.exit == nil)
+        #expect(!container.isFrozen)
+        #expect(container.quota == 0.5)
+        // What the user asked for is done by the next agent.
+        gate.open()
+        try await bench.start()
+        let record = try await bench.until(id, "it is there") {
+            $0.newestGoodCheckpoint != nil && $0.state == (stops ? .suspended : .running)
+        }
+        #expect(record.newestGoodCheckpoint?.generation.rawValue == 2)
+        #expect(try await bench.sentences(id, .warned) == ["Checkpoint 1 failed: the agent stops"])
+        await bench.stop()
+    }
+
+    @Test func anAgentThatStopsWaitsForNoCheckpointWithoutEnd() async throws {
+        let bench = try await Bench.started { $0.checkpointPatience = .milliseconds(50) }
+        let id = try await bench.running(Self.limited)
+        await bench.quiet()
+        bench.host.failAlways(.thaw, "busy")
+        let gate = bench.host.hold(.dump)
+        try await bench.propose(.requestCheckpoint(job: id, stops: false, by: Bench.user, time: bench.time.now))
+        await gate.reached()
+        let replica = bench.replica
+        await bench.stop()
+        let record = try #require(await replica.state.job(id))
+        #expect(record.state == .running)
+        #expect(record.request != nil, "the next agent has nothing to do")
+        #expect(bench.log.text.contains("checkpoint.abandoned"))
+        #expect(bench.log.text.contains("container.thaw.failed"))
+        // The operation still tries, and ends when it can.
+        bench.host.heal(.thaw)
+        while bench.host.container(bench.key(id))?.isFrozen == true {
+            try Task.checkCancellation()
+            await Task.yield()
+        }
+    }
+
+    @Test func anAgentThatStopsDuringARestoreLosesNoWork() async throws {
+        let bench = try await Bench.started()
+        let id = try await bench.running()
+        await bench.quiet()
+        await bench.advance(10)
+        try await bench.checkpoint(id)
+        await bench.advance(10)
+        try await bench.checkpoint(id, stops: true)
+        await bench.gone(id)
+        bench.host.failAlways(.makeRestoreFolders, "no room in memory")
+        try await bench.propose(.requestRestore(job: id, generation: nil, by: Bench.user, time: bench.time.now))
+        try await bench.untilTold(id, .warned)
+        let controller = bench.controller
+        await bench.stop()
+        while await controller.operations[id] != nil {
+            try Task.checkCancellation()
+            await Task.yield()
+        }
+        bench.host.heal(.makeRestoreFolders)
+        try await bench.start()
+        let record = try await bench.until(id, "it runs on") { $0.state == .running }
+        #expect(record.ledger.total == .seconds(20), "it fell back to an older checkpoint")
+        await bench.stop()
+    }
+
     @Test func aLimitThatChangesDuringACheckpointHoldsAfterIt() async throws {
         let bench = try await Bench.started()
         let id = try await bench.running(Self.limited)

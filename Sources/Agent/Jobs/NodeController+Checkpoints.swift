@@ -68,12 +68,52 @@ extension NodeController {
                     job: key.job,
                     generation: open.generation,
                     reason: failure.reason,
-                    isInterrupted: false,
+                    isInterrupted: isStopping && failure.cause == .cancelled,
                     time: now()
                 )
             ])
         }
         await setFrozen(key, false, cpuLimit: record.cpuLimit)
+    }
+
+    /// Calls off every checkpoint, waits until none is being taken, and sets going what still stands still.
+    ///
+    /// Nobody would thaw a container between the end of this agent and the start of the next one. A user's request stays in the
+    /// record, so that the next agent serves it.
+    func endCheckpoints() async {
+        let clock = ContinuousClock()
+        let end = clock.now + settings.checkpointPatience
+        var nextCall = clock.now
+        while clock.now < end {
+            let open = operations.filter { $0.value.kind == .checkpoint }
+            if open.isEmpty { return }
+            if clock.now >= nextCall {
+                // Said again each second: an operation hears nothing while it thaws, and could be called off after that.
+                for operation in open.values { operation.giveUp?(Self.stopReason) }
+                nextCall = clock.now + .seconds(1)
+            }
+            try? await clock.sleep(for: .milliseconds(10))
+        }
+        for job in operations.filter({ $0.value.kind == .checkpoint }).keys.sorted() {
+            await abandonCheckpoint(of: job)
+        }
+    }
+
+    private static let stopReason = "the agent stops"
+
+    /// Lets a container go on whose checkpoint could not be called off in time.
+    private func abandonCheckpoint(of job: JobID) async {
+        guard let status = containers[job], status.exit == nil, let record = await replica.state.job(job),
+            record.state.mayHaveContainer
+        else { return }
+        logger.warning("checkpoint.abandoned", metadata: ["container": "\(status.key)"])
+        do {
+            try host.setCPULimit(record.cpuLimit, of: status.key)
+            try await host.thaw(status.key)
+        } catch {
+            logger.error("container.thaw.failed", metadata: ["container": "\(status.key)", "error": "\(error)"])
+        }
+        await failInterruptedCheckpoint(record)
     }
 
     /// Notes that a container stands still or goes on; a thaw puts the CPU limit back that held when the checkpoint began.
@@ -130,6 +170,8 @@ extension NodeController {
                     return await restoreFailed(key, generation, passedOver.last?.reason ?? "it failed")
                 case .failed(let reason, let passedOver):
                     // Nothing is known against the images: no work is thrown away for a lack that passes.
+                    // The next agent finds the job as it is and restores it.
+                    if await isStopping { return }
                     guard passedOver.isEmpty, await isStillWanted(key), !Task.isCancelled else {
                         return await restoreFailed(key, generation, passedOver.last?.reason ?? reason)
                     }
@@ -162,7 +204,7 @@ extension NodeController {
     }
 
     private func isStillWanted(_ key: ContainerKey) async -> Bool {
-        guard !isStopping, let record = await replica.state.job(key.job) else { return false }
+        guard let record = await replica.state.job(key.job) else { return false }
         return record.state == .restoring && record.incarnation == key.incarnation
     }
 
@@ -181,8 +223,9 @@ extension NodeController {
     }
 
     /// Lets the operation of a job be ended early, at once when the job is being stopped already.
-    private func offerGivingUp(of job: JobID, _ giveUp: @escaping @Sendable (String) -> Void) async {
+    func offerGivingUp(of job: JobID, _ giveUp: @escaping @Sendable (String) -> Void) async {
         operations[job]?.giveUp = giveUp
+        if isStopping, operations[job]?.kind == .checkpoint { return giveUp(Self.stopReason) }
         if await replica.state.job(job)?.state == .stopping { giveUp("the job is being stopped") }
     }
 

@@ -38,6 +38,8 @@ struct NodeControllerSettings: Sendable {
     var restoreRetry: (first: Duration, maximum: Duration) = (.seconds(1), .seconds(60))
     /// Wait before a container that could not be stopped is stopped again.
     var stopRetry: Duration = .seconds(2)
+    /// How long an agent that stops waits for the checkpoints that it has called off.
+    var checkpointPatience: Duration = .seconds(15)
 
     init(capacity: VCPUCount, memory: ByteCount, devices: [Int] = []) {
         self.capacity = capacity
@@ -154,6 +156,8 @@ actor NodeController {
             await group.waitForAll()
         }
         isStopping = true
+        // A task of its own: this one is cancelled, and nothing could be waited for in it.
+        await Task(name: "node.checkpoints.end") { await endCheckpoints() }.value
         // Containers go on without this agent; what becomes of them is for the next one to see.
         for status in containers.values { status.watch?.cancel() }
         await writeHistory(at: now())
