@@ -253,6 +253,59 @@ struct ControlServiceTests {
         }
     }
 
+    @Test(arguments: [SimulatedContainerHost.Step.setAllocation, .setCPULimit, .setMemoryLimit])
+    func aResizeThatTheKernelRefusesIsAnsweredWithItsReason(step: SimulatedContainerHost.Step) async throws {
+        try await ControlBench.with { control in
+            let id = try await control.running(ControlBench.job("solver", "resources: {memory: 1GiB}\n"))
+            let resize = WireJobResizeRequest.with {
+                $0.job = .named("solver")
+                $0.vcpus = 0.5
+                $0.cpuLimitVcpus = 0.75
+                $0.memoryBytes = 64 << 20
+            }
+            control.bench.host.failAlways(step, "device or resource busy")
+            let failure = await control.failure { _ = try await $0.jobResize(resize) }
+            #expect(failure?.code == .conflict)
+            #expect(
+                failure?.message.hasPrefix("'solver' was not resized: device or resource busy. ") == true
+            )
+            let claim = await control.bench.controller.claims[id]?.memory
+            #expect(claim == (step == .setMemoryLimit ? .gibibytes(1) : .mebibytes(64)))
+            // A warning for each refusal, not for each try.
+            await control.bench.advance(3)
+            let warnings = try await control.bench.sentences(id, .warned)
+            #expect(warnings.count <= 1)
+            control.bench.host.heal(step)
+            _ = try await control.ask { try await $0.jobResize(resize) }
+            let container = try #require(control.bench.host.container(control.bench.key(id)))
+            #expect(container.weight == 0.5)
+            #expect(container.quota == 0.75)
+            #expect(container.memoryLimit == .mebibytes(64))
+            #expect(await control.bench.controller.claims[id]?.memory == .mebibytes(64))
+        }
+    }
+
+    @Test func aResizeToMoreMemoryThanTheNodeHasIsRefused() async throws {
+        try await ControlBench.with { control in
+            let id = try await control.running(ControlBench.job("solver", "resources: {memory: 1GiB}\n"))
+            let failure = await control.failure {
+                _ = try await $0.jobResize(
+                    .with {
+                        $0.job = .named("solver")
+                        $0.memoryBytes = 5 << 30
+                    }
+                )
+            }
+            #expect(failure?.code == .invalid)
+            #expect(
+                failure?.message
+                    == "'solver' cannot have 5 GiB of memory: the node has 4 GiB for jobs; ask for less"
+            )
+            #expect(try await control.bench.job(id).memoryLimit == .gibibytes(1))
+            #expect(control.bench.host.container(control.bench.key(id))?.memoryLimit == .gibibytes(1))
+        }
+    }
+
     // MARK: Looking
 
     @Test func aJobThatIsNotThereIsNamedWithTheClosestOne() async throws {

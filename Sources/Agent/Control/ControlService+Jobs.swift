@@ -164,8 +164,22 @@ extension ControlService {
                 request.cpuLimitVcpus < 0 ? LimitOverride.CPU.none : .limit(VCPUCount(request.cpuLimitVcpus))
         }
         if request.memoryBytes > 0 { resize.memory = ByteCount(rawValue: request.memoryBytes) }
+        if let memory = resize.memory, memory > controller.settings.memory {
+            throw RPCFailure(
+                .invalid,
+                "'\(record.specification.name)' cannot have \(memory) of memory: the node has "
+                    + "\(controller.settings.memory) for jobs; ask for less"
+            )
+        }
         let acceptance = try await propose(.requestResize(resize))
-        let took = await controller.applyNow(record.id)
+        let (took, problem) = await controller.applyNow(record.id)
+        if let problem {
+            throw RPCFailure(
+                .conflict,
+                "'\(record.specification.name)' was not resized: \(problem). The new size is kept and tried again whenever the job "
+                    + "changes; resize it to what it had to take that back"
+            )
+        }
         let after = await replica.state.job(record.id) ?? record
         var reply = WireJobResizeReply()
         reply.allocationVcpus = (await controller.standing(of: record.id)?.allocation ?? after.allocation).rawValue

@@ -210,35 +210,37 @@ extension NodeController {
         }
     }
 
-    /// Writes the limits of a record to its container, where they differ from what is written.
+    /// Writes the limits of a record to its container, where they differ from what is written, and tells once what fails.
+    ///
+    /// What could not be written is tried again whenever the job is looked at.
     func applyLimits(_ record: JobRecord) {
         guard let status = containers[record.id], status.exit == nil else { return }
-        do {
-            if status.cpuLimit != record.cpuLimit, !status.isFrozen {
+        let problem = writeLimits(record, status)
+        containers[record.id]?.limitsProblem = problem
+        guard let problem, problem != status.limitsProblem else { return }
+        logger.warning("container.limits.failed", metadata: ["container": "\(status.key)", "error": "\(problem)"])
+        let sentence = "A new limit could not be written to its cgroup: \(problem)"
+        let decision = Decision(time: now(), job: record.id, kind: .warned, sentence: sentence)
+        Task(name: "job.note") { await report([.note([decision])]) }
+    }
+
+    /// Writes each limit by itself, so that one that is refused does not keep the other back; returns the first refusal.
+    private func writeLimits(_ record: JobRecord, _ status: ContainerStatus) -> String? {
+        var problem: String?
+        if status.cpuLimit != record.cpuLimit, !status.isFrozen {
+            do {
                 try host.setCPULimit(record.cpuLimit, of: status.key)
                 containers[record.id]?.cpuLimit = record.cpuLimit
-            }
-            if let limit = record.memoryLimit, limit != status.memoryLimit {
+            } catch { problem = "\(error)" }
+        }
+        if let limit = record.memoryLimit, limit != status.memoryLimit {
+            do {
+                try host.setMemoryLimit(limit, of: status.key)
                 containers[record.id]?.memoryLimit = limit
                 claims[record.id]?.memory = limit
-                try host.setMemoryLimit(limit, of: status.key)
-            }
-        } catch {
-            logger.warning("container.limits.failed", metadata: ["container": "\(status.key)", "error": "\(error)"])
-            let moment = now()
-            Task(name: "job.note") {
-                await report([
-                    .note([
-                        Decision(
-                            time: moment,
-                            job: record.id,
-                            kind: .warned,
-                            sentence: "A new limit could not be written to its cgroup: \(error)"
-                        )
-                    ])
-                ])
-            }
+            } catch { problem = problem ?? "\(error)" }
         }
+        return problem
     }
 
     // MARK: After a restart

@@ -136,8 +136,10 @@ extension NodeController {
         do {
             try host.setAllocation(allocation.allocation, of: status.key)
             containers[allocation.job]?.allocation = allocation.allocation
+            containers[allocation.job]?.allocationProblem = nil
             metrics.resize.record(duration: began.duration(to: .now))
         } catch {
+            containers[allocation.job]?.allocationProblem = "\(error)"
             logger.warning("job.resize.failed", metadata: ["container": "\(status.key)", "error": "\(error)"])
         }
     }
@@ -303,8 +305,10 @@ extension NodeController {
         }
     }
 
-    /// Carries out a new record at once, without waiting for the next pass; returns how long the cgroup writes took.
-    func applyNow(_ job: JobID) async -> Duration {
+    /// Carries out a new record at once, without waiting for the next pass.
+    ///
+    /// - Returns: how long the cgroup writes took, and what the kernel refused; nil when all is written, or nothing runs yet.
+    func applyNow(_ job: JobID) async -> (duration: Duration, problem: String?) {
         // A container that is just being made gets its limits when it is there; whoever asked wants to see them.
         let patience = ContinuousClock.now + .seconds(5)
         while let operation = operations[job], operation.kind == .start || operation.kind == .restore,
@@ -317,7 +321,8 @@ extension NodeController {
         let changes = decide(state, at: now())
         if let record = state.job(job) { applyLimits(record) }
         let duration = began.duration(to: .now)
+        let status = containers[job]
         if !changes.isEmpty { await write([.allocate(changes: changes, time: now())]) }
-        return duration
+        return (duration, status?.limitsProblem ?? status?.allocationProblem)
     }
 }

@@ -98,6 +98,9 @@ actor NodeController {
         var availableSeconds = 0.0
         var watchedSeconds = 0.0
         var isFrozen = false
+        /// Why the last allocation, or a limit, is not in its cgroup; nil when all is.
+        var allocationProblem: String?
+        var limitsProblem: String?
         var exit: ContainerExit?
         var watch: Task<Void, Never>?
     }
