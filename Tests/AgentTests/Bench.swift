@@ -19,6 +19,8 @@ final class Bench: Sendable {
 
     let time = VirtualTime()
     let store: InMemoryStateStore
+    /// The same store as the agent sees it: its writes can be held.
+    let disk: HeldStateStore
     let host: SimulatedContainerHost
     let images = InMemoryCheckpointStore()
     let registry = MetricsRegistry()
@@ -49,6 +51,7 @@ final class Bench: Sendable {
         change(&settings)
         self.settings = settings
         store = InMemoryStateStore()
+        disk = HeldStateStore(store)
         host = SimulatedContainerHost(clock: time)
         metrics = AgentMetrics(registry: registry)
     }
@@ -81,7 +84,7 @@ final class Bench: Sendable {
 
     /// Starts an agent on what store and host hold, as a restart does.
     func start() async throws {
-        let replica = try await Replica(store: store, metrics: metrics, logger: logger)
+        let replica = try await Replica(store: disk, metrics: metrics, logger: logger)
         let hub = ChangeHub()
         await replica.listen { acceptance in hub.publish(acceptance.changed + acceptance.pruned) }
         let time = time

@@ -140,6 +140,28 @@ struct ControlServiceTests {
         }
     }
 
+    @Test func ofTwoSubmissionsAtOnceOnlyOneIsPromisedWhatIsLeft() async throws {
+        try await ControlBench.with { control in
+            // Each asks for 60 % of the node's two vCPUs.
+            let more = "objective: {cpuTime: 120s, frame: 100s}\nresources: {cpus: 2}\n"
+            let gate = control.bench.disk.hold()
+            async let first = control.failure { _ = try await $0.jobSubmit(.document(ControlBench.job("a", more))) }
+            await gate.reached()
+            // The first one is not durable yet when the second one is asked about.
+            async let second = control.failure { _ = try await $0.jobSubmit(.document(ControlBench.job("b", more))) }
+            while control.bench.controller.submissions.waitingCount == 0 {
+                try Task.checkCancellation()
+                await Task.yield()
+            }
+            gate.open()
+            let failures = await [first, second]
+            #expect(failures[0] == nil)
+            #expect(failures[1]?.code == .conflict)
+            #expect(failures[1]?.message.hasPrefix("the deadline of 'b' cannot be kept: ") == true)
+            #expect(await control.bench.replica.state.jobCount == 1)
+        }
+    }
+
     @Test func whatCanNeverRunHereIsRefused() async throws {
         try await ControlBench.with { control in
             let text = ControlBench.job("wide", "resources: {memory: 8GiB}\n")

@@ -15,6 +15,20 @@ extension ControlService {
         if let impossible = await controller.impossibility(specification) {
             throw RPCFailure(.invalid, "job '\(specification.name)' can never run here: \(impossible)")
         }
+        // A job without an objective is promised nothing, so nobody needs to see it first, and many share one write.
+        let reply =
+            specification.objective == nil
+            ? try await submit(specification, request, by: user(call))
+            : try await controller.submissions.run { try await submit(specification, request, by: user(call)) }
+        call.reply(reply)
+    }
+
+    /// Asks admission control and makes the submission durable.
+    private func submit(
+        _ specification: JobSpecification,
+        _ request: WireJobSubmitRequest,
+        by user: UserID
+    ) async throws -> WireJobSubmitReply {
         let moment = now()
         let admission = await controller.admission(of: specification, at: moment)
         guard admission.verdict != .infeasible || request.allowInfeasible else {
@@ -28,7 +42,7 @@ extension ControlService {
         let submission = Submission(
             id: JobID.random(using: &generator),
             specification: specification,
-            submitter: user(call),
+            submitter: user,
             time: moment,
             idempotencyKey: request.idempotencyKey.isEmpty ? nil : request.idempotencyKey,
             admission: admission
@@ -56,7 +70,7 @@ extension ControlService {
         reply.id = id.rawValue
         reply.name = specification.name
         reply.admission = admission.wire
-        call.reply(reply)
+        return reply
     }
 
     func plan(_ call: RPCCall) async throws {

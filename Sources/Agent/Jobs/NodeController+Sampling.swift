@@ -131,8 +131,11 @@ extension NodeController {
     }
 
     private func carryOut(_ allocation: JobAllocation, decidedAt began: ContinuousClock.Instant) {
-        guard let status = containers[allocation.job], status.exit == nil, status.allocation != allocation.allocation
-        else { return }
+        guard let status = containers[allocation.job], status.exit == nil else { return }
+        guard status.allocation != allocation.allocation else {
+            containers[allocation.job]?.allocationProblem = nil
+            return
+        }
         do {
             try host.setAllocation(allocation.allocation, of: status.key)
             containers[allocation.job]?.allocation = allocation.allocation

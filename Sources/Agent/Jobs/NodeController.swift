@@ -63,6 +63,8 @@ actor NodeController {
     let logger: Logger
     let settings: NodeControllerSettings
     let now: @Sendable () -> Timestamp
+    /// Turns of submissions that ask for a share of the node, from the question whether they fit to the durable answer.
+    nonisolated let submissions = TurnQueue()
 
     var qos: QoSController
     /// Containers that exist here; at most one for each job.
