@@ -128,12 +128,16 @@ extension JobRecord {
     }
 
     /// When the next automatic checkpoint is due; nil when there is none to take.
-    package var nextCheckpointDue: Timestamp? {
+    ///
+    /// A moment that has passed means now. What happened later than `now` happened before the clock was set back: nobody knows how
+    /// long ago, so it does not count.
+    package func nextCheckpointDue(now: Timestamp) -> Timestamp? {
         guard let interval = specification.checkpoint.interval, state == .running, let started = incarnationStarted
         else {
             return nil
         }
-        return max(started, lastCheckpointAttempt ?? started) + interval
+        let last = [started, lastCheckpointAttempt].compactMap { $0 }.filter { $0 <= now }.max()
+        return last.map { $0 + interval } ?? now
     }
 
     /// What the agent of `node` must do about this job now.

@@ -98,7 +98,8 @@ final class Bench: Sendable {
             metrics: metrics,
             settings: settings,
             logger: logger,
-            now: { time.now }
+            now: { time.now },
+            steady: { time.steady }
         )
         try await controller.open()
         let run = Task(name: "bench.run") { await controller.run() }

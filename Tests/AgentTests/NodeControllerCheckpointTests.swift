@@ -257,6 +257,22 @@ struct NodeControllerCheckpointTests {
         await bench.stop()
     }
 
+    @Test func aClockThatIsSetBackPutsNoCheckpointOff() async throws {
+        let bench = try await Bench.started()
+        let id = try await bench.running(Bench.specification { $0.checkpoint.interval = .seconds(10) })
+        await bench.quiet()
+        for generation in 1...3 as ClosedRange<UInt32> {
+            if generation == 2 { bench.time.set(by: .seconds(-3600)) }
+            await bench.advance(10)
+            try await bench.until(id, "generation \(generation)") {
+                ($0.newestGoodCheckpoint?.generation.rawValue ?? 0) >= generation && $0.state == .running
+            }
+            await bench.quiet()
+        }
+        #expect(try await bench.job(id).lastGeneration.rawValue <= 4, "it is taken without a pause")
+        await bench.stop()
+    }
+
     @Test func aGenerationThatCannotBeDeletedIsTriedAgain() async throws {
         let bench = try await Bench.started()
         let id = try await bench.running(Bench.specification { $0.checkpoint.generations = 1 })

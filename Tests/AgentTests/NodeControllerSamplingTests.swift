@@ -52,6 +52,23 @@ struct NodeControllerSamplingTests {
         await bench.stop()
     }
 
+    @Test func aDeadlineThatWasMetIsCountedAsMetHoweverTheJobEnds() async throws {
+        let bench = try await Bench.started()
+        for (name, exit) in [("late", ContainerExit.exited(code: 0)), ("failing", .exited(code: 1))] {
+            let id = try await bench.running(Self.deadline(name, cpuTime: 10, within: 100))
+            await bench.quiet()
+            await bench.advance(20)
+            #expect(try await bench.job(id).metDeadline == true)
+            await bench.advance(100)
+            bench.host.end(bench.key(id), exit)
+            try await bench.until(id, "it ended") { $0.state.isFinal }
+            await bench.gone(id)
+        }
+        #expect(bench.registry.render().contains("godwit_deadlines_met_total 2.0\n"))
+        #expect(!bench.registry.render().contains("godwit_deadlines_missed_total 1.0\n"))
+        await bench.stop()
+    }
+
     @Test func eachPassLeavesAPointOfHistory() async throws {
         let bench = try await Bench.started()
         let id = try await bench.running()
@@ -107,6 +124,45 @@ struct NodeControllerSamplingTests {
         }
         #expect(try await passes(controlPeriod: .seconds(1000)) == 12)
         #expect((3...5).contains(try await passes(controlPeriod: .seconds(3000))))
+    }
+
+    @Test func aClockThatIsSetBackStopsNothing() async throws {
+        let bench = try await Bench.started()
+        _ = try await bench.running(Bench.specification("greedy") { $0.resources.cpus = 2 })
+        let id = try await bench.running(Self.deadline("urgent", cpuTime: 150, within: 100))
+        await bench.quiet()
+        await bench.advance(10)
+        let metric = "godwit_control_seconds_count"
+        let passes = Self.count(of: metric, in: bench.registry.render())
+        let points = try await bench.store.samples(of: id, from: .epoch, limit: 1000).count
+        let used = try await bench.job(id).ledger.total
+        bench.time.set(by: .seconds(-3600))
+        await bench.advance(20)
+        #expect(Self.count(of: metric, in: bench.registry.render()) >= passes + 20)
+        #expect(try await bench.store.samples(of: id, from: .epoch, limit: 1000).count >= points + 15)
+        #expect(try await bench.job(id).ledger.total >= used + .seconds(15))
+        #expect(await bench.controller.standing(of: id)?.consumed == .seconds(30))
+        #expect(await bench.controller.standing(of: id)?.usage == 1)
+        // The policy still takes the job for one that needs more than its half.
+        let urgent = try #require(bench.host.container(bench.key(id)))
+        #expect(urgent.weight > 1)
+        await bench.stop()
+    }
+
+    @Test func theTimeOfThePolicyNeverGoesBackAndMeetsTheClockAgain() async throws {
+        let bench = try await Bench.started()
+        await bench.controller.decideNow()
+        let start = try #require(await bench.controller.policyTime?.moment)
+        bench.time.set(by: .seconds(-10))
+        var last = start
+        for _ in 1...30 {
+            await bench.advance(1)
+            let told = try #require(await bench.controller.policyTime?.moment)
+            #expect(told > last)
+            last = told
+        }
+        #expect(last == bench.time.now, "20 s after a step of 10 s they agree")
+        await bench.stop()
     }
 
     private static func count(of metric: String, in text: String) -> Int {

@@ -174,7 +174,8 @@ struct NodeControllerTests {
 
     /// Where a job can be when somebody cancels it.
     enum Place: String, CaseIterable {
-        case waitingForRoom, waitingForItsRetry, starting, running, freezing, dumping, storing, stoppingWithACheckpoint
+        case waitingForRoom, waitingForItsRetry, starting, pulling, running, freezing, dumping, storing,
+            stoppingWithACheckpoint
         case suspended, restoring, waitingForRestoreSpace, stubborn
     }
 
@@ -211,6 +212,12 @@ struct NodeControllerTests {
             await gate.reached()
             defer { gate.open() }
             try await bench.propose(.requestCancel(job: id, grace: .zero, by: Bench.user, time: bench.time.now))
+            return id
+        case .pulling:
+            // Nobody opens this gate: the start ends because it is given up.
+            let gate = bench.host.hold(.start)
+            let id = try await bench.submit()
+            await gate.reached()
             return id
         case .running: return try await bench.running()
         case .stubborn:

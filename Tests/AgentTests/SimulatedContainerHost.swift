@@ -24,7 +24,7 @@ final class SimulatedContainerHost: ContainerHost {
         /// vCPUs that it uses while it does not stand still.
         var appetite: Double = 1
         var consumed: Duration = .zero
-        var since: Timestamp
+        var since: ContinuousClock.Instant
         var memory: ByteCount = .mebibytes(100)
         var isFrozen = false
         var exit: ContainerExit?
@@ -89,7 +89,7 @@ final class SimulatedContainerHost: ContainerHost {
     var forgottenJobs: [JobID] { state.withLock { $0.forgotten } }
 
     func change(_ key: ContainerKey, _ body: (inout Container) -> Void) {
-        let moment = clock.now
+        let moment = clock.steady
         state.withLock { state in
             guard var container = state.containers[key] else { return }
             container.settle(at: moment)
@@ -108,7 +108,7 @@ final class SimulatedContainerHost: ContainerHost {
             weight: plan.allocation,
             quota: plan.cpuLimit,
             memoryLimit: plan.memoryLimit,
-            since: clock.now
+            since: clock.steady
         )
         (container.consumed, container.isFrozen, container.exit) = (consumed, isFrozen, exit)
         state.withLock { state in
@@ -119,7 +119,7 @@ final class SimulatedContainerHost: ContainerHost {
 
     /// Ends a container's first process.
     func end(_ key: ContainerKey, _ exit: ContainerExit) {
-        let moment = clock.now
+        let moment = clock.steady
         let waiting = state.withLock { state in
             guard var container = state.containers[key], container.exit == nil else {
                 return [CheckedContinuation<ContainerExit, Never>]()
@@ -192,7 +192,7 @@ final class SimulatedContainerHost: ContainerHost {
             weight: plan.allocation,
             quota: plan.cpuLimit,
             memoryLimit: plan.memoryLimit,
-            since: clock.now
+            since: clock.steady
         )
         container.images = images
         state.withLock { $0.containers[plan.key] = container }
@@ -236,11 +236,11 @@ final class SimulatedContainerHost: ContainerHost {
     }
 
     func sample(_ key: ContainerKey) -> CgroupSample? {
-        let moment = clock.now
+        let (time, moment) = (clock.now, clock.steady)
         return state.withLock { state in
             state.containers[key]?.settle(at: moment)
             return state.containers[key].map {
-                CgroupSample(time: moment, cpuTime: $0.consumed, memory: $0.memory, memoryPeak: $0.memory)
+                CgroupSample(time: time, cpuTime: $0.consumed, memory: $0.memory, memoryPeak: $0.memory)
             }
         }
     }
@@ -313,10 +313,10 @@ final class SimulatedContainerHost: ContainerHost {
 
 extension SimulatedContainerHost.Container {
     /// Takes the CPU time in that was used until now.
-    mutating func settle(at moment: Timestamp) {
+    mutating func settle(at moment: ContinuousClock.Instant) {
         if !isFrozen, exit == nil {
             let vcpus = min(appetite, quota?.rawValue ?? .infinity)
-            consumed += .nanoseconds(Int64((moment - since).inSeconds * vcpus * 1e9))
+            consumed += .nanoseconds(Int64(since.duration(to: moment).inSeconds * vcpus * 1e9))
         }
         since = moment
     }
@@ -324,11 +324,20 @@ extension SimulatedContainerHost.Container {
 
 /// The time of a test: it stands still until the test moves it.
 final class VirtualTime: Sendable {
-    private let moment = Mutex(Timestamp(seconds: 1_700_000_000))
+    private let state = Mutex((moment: Timestamp(seconds: 1_700_000_000), steady: ContinuousClock.now))
 
-    var now: Timestamp { moment.withLock { $0 } }
+    /// The wall clock.
+    var now: Timestamp { state.withLock { $0.moment } }
 
-    func advance(_ duration: Duration) { moment.withLock { $0 = $0 + duration } }
+    /// The clock that nobody can set.
+    var steady: ContinuousClock.Instant { state.withLock { $0.steady } }
+
+    func advance(_ duration: Duration) {
+        state.withLock { $0 = ($0.moment + duration, $0.steady + duration) }
+    }
+
+    /// Sets the wall clock, as somebody does whose clock was wrong.
+    func set(by duration: Duration) { state.withLock { $0.moment = $0.moment + duration } }
 }
 
 /// A place where a step waits until the test has seen it there and lets it go.

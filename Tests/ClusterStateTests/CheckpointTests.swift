@@ -21,11 +21,19 @@ struct CheckpointTests {
 
     @Test func theIntervalCountsFromTheLastAttempt() {
         var bench = Bench.running { $0.checkpoint.interval = .seconds(30) }
-        #expect(bench.job.nextCheckpointDue == Bench.at(32))
+        #expect(bench.job.nextCheckpointDue(now: Bench.at(3)) == Bench.at(32))
         bench.checkpoint(at: 32)
-        #expect(bench.job.nextCheckpointDue == Bench.at(62.5))
+        #expect(bench.job.nextCheckpointDue(now: Bench.at(33)) == Bench.at(62.5))
         bench.apply(.beginCheckpoint(job: Bench.id(1), incarnation: bench.job.incarnation, time: Bench.at(63)))
-        #expect(bench.job.nextCheckpointDue == nil)
+        #expect(bench.job.nextCheckpointDue(now: Bench.at(64)) == nil)
+    }
+
+    @Test func whatHappenedAfterNowDoesNotPutACheckpointOff() {
+        var bench = Bench.running { $0.checkpoint.interval = .seconds(30) }
+        bench.checkpoint(at: 3600)
+        // The clock was set back: the start is past, the last attempt is to come.
+        #expect(bench.job.nextCheckpointDue(now: Bench.at(100)) == Bench.at(32))
+        #expect(bench.job.nextCheckpointDue(now: Bench.at(-100)) == Bench.at(-100), "nothing is known: at once")
     }
 
     @Test func aLostContainerGoesOnFromTheNewestCheckpoint() {

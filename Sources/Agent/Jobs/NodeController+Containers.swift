@@ -101,10 +101,13 @@ extension NodeController {
             let began = ContinuousClock.now
             await decideNow()
             let plan = await plan(record, key)
+            // A task of its own, so that a start that waits for an image can be given up.
+            let making = Task(name: "container.start") { try await host.start(plan) }
+            await offerGivingUp(of: key.job) { _ in making.cancel() }
             do {
-                try await host.start(plan)
+                try await making.value
             } catch {
-                await startFailed(key, "\(error)")
+                await startFailed(key, error is CancellationError ? "it was being stopped" : "\(error)")
                 return
             }
             metrics.containerStart.record(duration: began.duration(to: .now))

@@ -17,16 +17,16 @@ extension NodeController {
         metrics.samplingPass.record(duration: began.duration(to: .now))
         let state = await replica.state
         var changes: [AllocationChange] = []
-        if isDue(lastControlPass, every: settings.controlPeriod, at: moment) {
-            lastControlPass = moment
-            changes = decide(state, at: now())
+        if isDue(lastControlPass, every: settings.controlPeriod) {
+            lastControlPass = steady()
+            changes = decide(state)
         } else {
             for record in state.liveJobs { measure(record) }
         }
         remember(state, at: moment)
         await propose(changes, state: state, at: moment)
         for record in state.liveJobs where operations[record.id] == nil {
-            if let due = record.nextCheckpointDue, due <= moment, let status = containers[record.id],
+            if let due = record.nextCheckpointDue(now: moment), due <= moment, let status = containers[record.id],
                 status.exit == nil, record.request == nil
             {
                 checkpoint(record, status.key)
@@ -37,15 +37,31 @@ extension NodeController {
     }
 
     /// Whether a period has passed; half a reading early counts, since ticks do not come to the nanosecond.
-    private func isDue(_ last: Timestamp?, every period: Duration, at moment: Timestamp) -> Bool {
-        last.map { moment - $0 >= period - settings.period / 2 } ?? true
+    private func isDue(_ last: ContinuousClock.Instant?, every period: Duration) -> Bool {
+        last.map { $0.duration(to: steady()) >= period - settings.period / 2 } ?? true
+    }
+
+    /// The time as the policy sees it: the wall clock, which for the policy never goes back.
+    ///
+    /// After the clock was set back, it runs at half speed until the clock has caught up: what the policy does from time to time
+    /// goes on, and deadlines are met rather too early than too late.
+    private func policyMoment() -> Timestamp {
+        let (moment, instant) = (now(), steady())
+        let told =
+            if let last = policyTime, moment <= last.moment {
+                max(moment, last.moment + last.at.duration(to: instant) / 2)
+            } else {
+                moment
+            }
+        policyTime = (told, instant)
+        return told
     }
 
     private func sample(at moment: Timestamp) {
         for (job, status) in containers where status.exit == nil {
             guard let sample = host.sample(status.key) else { continue }
             var recent = status.recent
-            let period = recent.last.map { (sample.time - $0.time).inSeconds } ?? 0
+            let period = max(0, recent.last.map { (sample.time - $0.time).inSeconds } ?? 0)
             recent.append(sample)
             recent.removeFirst(max(0, recent.count - 6))
             containers[job]?.recent = recent
@@ -55,7 +71,7 @@ extension NodeController {
         let idle = max(0, settings.capacity.rawValue - used)
         for (job, status) in containers where status.exit == nil && status.recent.count >= 2 {
             let last = status.recent[status.recent.count - 1]
-            let period = (last.time - status.recent[status.recent.count - 2].time).inSeconds
+            let period = max(0, (last.time - status.recent[status.recent.count - 2].time).inSeconds)
             let own = usage(status)?.rawValue ?? 0
             containers[job]?.availableSeconds += max(status.allocation.rawValue, own + idle) * period
         }
@@ -104,10 +120,10 @@ extension NodeController {
     }
 
     /// Asks the policy about all jobs, writes what it says to the cgroups, and returns what is worth keeping.
-    private func decide(_ state: ClusterState, at moment: Timestamp) -> [AllocationChange] {
+    private func decide(_ state: ClusterState) -> [AllocationChange] {
         let began = ContinuousClock.now
         let records = state.liveJobs.filter { $0.state != .suspended }
-        let allocations = qos.decide(jobs: records.map(view), capacity: settings.capacity, now: moment)
+        let allocations = qos.decide(jobs: records.map(view), capacity: settings.capacity, now: policyMoment())
         metrics.controlPass.record(duration: began.duration(to: .now))
         var changes: [AllocationChange] = []
         for (record, allocation) in zip(records, allocations) {
@@ -123,7 +139,7 @@ extension NodeController {
                     AllocationChange(job: record.id, allocation: allocation.allocation, decision: decision)
                 )
             }
-            if allocation.decisions.isEmpty, isNew, isHistoryDue(moment) {
+            if allocation.decisions.isEmpty, isNew, isHistoryDue {
                 changes.append(AllocationChange(job: record.id, allocation: allocation.allocation))
             }
         }
@@ -189,7 +205,7 @@ extension NodeController {
     /// Decides about all jobs now, since one more is about to run or has just ended.
     func decideNow() async {
         let state = await replica.state
-        let changes = decide(state, at: now())
+        let changes = decide(state)
         guard !changes.isEmpty else { return }
         await write([.allocate(changes: changes, time: now())])
     }
@@ -204,14 +220,14 @@ extension NodeController {
 
     // MARK: History
 
-    private func isHistoryDue(_ moment: Timestamp) -> Bool {
-        lastHistoryWrite.map { moment - $0 >= settings.historyPeriod } ?? true
+    private var isHistoryDue: Bool {
+        lastHistoryWrite.map { $0.duration(to: steady()) >= settings.historyPeriod } ?? true
     }
 
     /// Keeps a point of each running job's history until the next write.
     private func remember(_ state: ClusterState, at moment: Timestamp) {
-        guard isDue(lastHistoryPoint, every: settings.recordPeriod, at: moment) else { return }
-        lastHistoryPoint = moment
+        guard isDue(lastHistoryPoint, every: settings.recordPeriod) else { return }
+        lastHistoryPoint = steady()
         for record in state.liveJobs {
             guard let standing = standings[record.id], containers[record.id] != nil else { continue }
             unwrittenSamples.append(
@@ -232,7 +248,7 @@ extension NodeController {
 
     private func propose(_ changes: [AllocationChange], state: ClusterState, at moment: Timestamp) async {
         var commands: [Command] = changes.isEmpty ? [] : [.allocate(changes: changes, time: moment)]
-        let isDue = isHistoryDue(moment)
+        let isDue = isHistoryDue
         var readings: [LedgerReading] = []
         for record in state.liveJobs where isDue || isGrantNews(record) {
             guard let status = containers[record.id], status.exit == nil, let reading = status.recent.last?.cpuTime,
@@ -244,7 +260,7 @@ extension NodeController {
         }
         if !readings.isEmpty { commands.append(.ledger(readings: readings, time: moment)) }
         guard isDue || !commands.isEmpty else { return }
-        if isDue { lastHistoryWrite = moment }
+        if isDue { lastHistoryWrite = steady() }
         await write(commands)
     }
 
@@ -321,7 +337,7 @@ extension NodeController {
         }
         let state = await replica.state
         let began = ContinuousClock.now
-        let changes = decide(state, at: now())
+        let changes = decide(state)
         if let record = state.job(job) { applyLimits(record) }
         let duration = began.duration(to: .now)
         let status = containers[job]

@@ -62,7 +62,10 @@ actor NodeController {
     let metrics: AgentMetrics
     let logger: Logger
     let settings: NodeControllerSettings
+    /// The wall clock, which people and records go by; it can be set back.
     let now: @Sendable () -> Timestamp
+    /// The clock that periods are counted by; it never goes back.
+    let steady: @Sendable () -> ContinuousClock.Instant
     /// Turns of submissions that ask for a share of the node, from the question whether they fit to the durable answer.
     nonisolated let submissions = TurnQueue()
 
@@ -79,9 +82,11 @@ actor NodeController {
     var waitingCheckpoints: Set<JobID> = []
     /// Samples that are not written yet.
     var unwrittenSamples: [JobSample] = []
-    var lastHistoryWrite: Timestamp?
-    var lastHistoryPoint: Timestamp?
-    var lastControlPass: Timestamp?
+    var lastHistoryWrite: ContinuousClock.Instant?
+    var lastHistoryPoint: ContinuousClock.Instant?
+    var lastControlPass: ContinuousClock.Instant?
+    /// What the policy was told last about the time, and when.
+    var policyTime: (moment: Timestamp, at: ContinuousClock.Instant)?
     /// Jobs whose objective was seen to be granted.
     var grantsReported: Set<JobID> = []
     /// Set when a change could not be made durable; nil again after one could.
@@ -135,7 +140,8 @@ actor NodeController {
         metrics: AgentMetrics,
         settings: NodeControllerSettings,
         logger: Logger,
-        now: @escaping @Sendable () -> Timestamp
+        now: @escaping @Sendable () -> Timestamp,
+        steady: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
     ) {
         self.node = node
         self.replica = replica
@@ -147,6 +153,7 @@ actor NodeController {
         self.settings = settings
         self.logger = logger
         self.now = now
+        self.steady = steady
     }
 
     /// Carries out what the records say and samples what runs, until the task is cancelled.
@@ -286,13 +293,19 @@ actor NodeController {
         case .failed: metrics.jobsFailed.increment()
         default: break
         }
-        if let deadline = record.deadline, let ended = record.ended, record.state != .cancelled {
-            if record.state == .completed && ended <= deadline {
-                metrics.deadlinesMet.increment()
-            } else {
-                metrics.deadlinesMissed.increment()
-            }
+        switch Self.metDeadline(record) {
+        case true?: metrics.deadlinesMet.increment()
+        case false?: metrics.deadlinesMissed.increment()
+        case nil: break
         }
+    }
+
+    /// Whether a job that has ended kept its deadline; nil when it has none, or was cancelled before that was settled.
+    private static func metDeadline(_ record: JobRecord) -> Bool? {
+        // An objective of CPU time can be granted long before the job ends, however it ends.
+        if let known = record.metDeadline { return known }
+        guard let deadline = record.deadline, let ended = record.ended, record.state != .cancelled else { return nil }
+        return record.state == .completed && ended <= deadline
     }
 
     private func collectRetired(_ state: ClusterState) async {
