@@ -35,6 +35,7 @@ extension JobChange {
         let open = record.openCheckpoint?.generation == entry.generation ? record.openCheckpoint : nil
         retireSurplus()
         record.lastCheckpointAttempt = time
+        record.failedCheckpoints = nil
         decide(
             .checkpointed,
             "Checkpoint \(entry.generation): frozen for \(entry.frozen.text), \(entry.raw) stored as \(entry.stored) in "
@@ -75,6 +76,7 @@ extension JobChange {
         }
         record.openCheckpoint = nil
         record.lastCheckpointAttempt = time
+        if !isInterrupted { record.failedCheckpoints = (record.failedCheckpoints ?? 0) + 1 }
         if open.isRequested, !isInterrupted { record.request = nil }
         decide(
             .warned,

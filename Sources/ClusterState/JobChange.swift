@@ -122,6 +122,7 @@ extension JobChange {
         record.incarnationStarted = time
         record.firstStarted = record.firstStarted ?? time
         record.failedRestores = []
+        record.failedCheckpoints = nil
         let numbers = [
             Decision.Number(name: "startSeconds", value: waited.inSeconds),
             Decision.Number(name: "incarnation", value: Double(incarnation.rawValue)),

@@ -70,6 +70,8 @@ package struct JobRecord: Sendable, Codable, Equatable {
     package internal(set) var failedRestores: [CheckpointGeneration] = []
     /// When a checkpoint last ended, well or not; the interval counts from it.
     package internal(set) var lastCheckpointAttempt: Timestamp?
+    /// Checkpoints of the present container that failed one after the other; nil means none, as in states of older versions.
+    package internal(set) var failedCheckpoints: Int?
     /// Whether the objective was reached in time; nil while that is open.
     package internal(set) var metDeadline: Bool?
     /// The newest generation that was ever begun; a generation is never used again.
@@ -129,7 +131,8 @@ extension JobRecord {
 
     /// When the next automatic checkpoint is due; nil when there is none to take.
     ///
-    /// A moment that has passed means now. What happened later than `now` happened before the clock was set back: nobody knows how
+    /// Each failure doubles the pause, up to an hour or one interval: what made it fail is often still there, and each try may cost a
+    /// freeze. A moment that has passed means now. What happened later than `now` happened before the clock was set back: nobody knows how
     /// long ago, so it does not count.
     package func nextCheckpointDue(now: Timestamp) -> Timestamp? {
         guard let interval = specification.checkpoint.interval, state == .running, let started = incarnationStarted
@@ -137,8 +140,18 @@ extension JobRecord {
             return nil
         }
         let last = [started, lastCheckpointAttempt].compactMap { $0 }.filter { $0 <= now }.max()
-        return last.map { $0 + interval } ?? now
+        return last.map { $0 + checkpointPause(interval) } ?? now
     }
+
+    private func checkpointPause(_ interval: Duration) -> Duration {
+        let bound = max(interval, Self.longestCheckpointPause)
+        var pause = interval
+        for _ in 0..<(failedCheckpoints ?? 0) where pause < bound { pause = pause * 2 }
+        return min(pause, bound)
+    }
+
+    /// The longest pause after failed checkpoints, unless the interval itself is longer.
+    package static let longestCheckpointPause: Duration = .seconds(3600)
 
     /// What the agent of `node` must do about this job now.
     package var task: JobTask {

@@ -257,6 +257,28 @@ struct NodeControllerCheckpointTests {
         await bench.stop()
     }
 
+    @Test func checkpointsThatFailAreTriedAtLongerAndLongerIntervals() async throws {
+        let bench = try await Bench.started()
+        let id = try await bench.running(Bench.specification { $0.checkpoint.interval = .seconds(10) })
+        await bench.quiet()
+        bench.host.failAlways(.prepareCheckpoint, "CRIU is missing")
+        bench.host.forgetJournal()
+        for _ in 1...15 {
+            await bench.advance(10)
+            await bench.quiet()
+        }
+        // Due after 10 s, then after pauses of 20, 40 and 80 s.
+        #expect(bench.host.journal.count { $0.hasPrefix("prepareCheckpoint") } == 4)
+        #expect(!bench.host.journal.contains { $0.hasPrefix("freeze") })
+        bench.host.heal(.prepareCheckpoint)
+        await bench.advance(160)
+        try await bench.until(id, "it is there") { $0.newestGoodCheckpoint != nil && $0.state == .running }
+        await bench.quiet()
+        await bench.advance(10)
+        try await bench.until(id, "the next") { $0.newestGoodCheckpoint?.generation.rawValue == 6 }
+        await bench.stop()
+    }
+
     @Test func aClockThatIsSetBackPutsNoCheckpointOff() async throws {
         let bench = try await Bench.started()
         let id = try await bench.running(Bench.specification { $0.checkpoint.interval = .seconds(10) })

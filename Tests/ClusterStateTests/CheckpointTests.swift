@@ -28,6 +28,37 @@ struct CheckpointTests {
         #expect(bench.job.nextCheckpointDue(now: Bench.at(64)) == nil)
     }
 
+    @Test func eachFailureDoublesThePauseAndASuccessEndsThat() {
+        var bench = Bench.running { $0.checkpoint.interval = .seconds(600) }
+        func fail(at seconds: Double, isInterrupted: Bool = false) {
+            bench.apply(
+                .beginCheckpoint(job: Bench.id(1), incarnation: bench.job.incarnation, time: Bench.at(seconds))
+            )
+            bench.apply(
+                .checkpointFailed(
+                    job: Bench.id(1),
+                    generation: bench.job.lastGeneration,
+                    reason: "CRIU is missing",
+                    isInterrupted: isInterrupted,
+                    time: Bench.at(seconds)
+                )
+            )
+        }
+        var pauses: [Int] = []
+        for number in 1...5 {
+            let moment = Double(number) * 10_000
+            fail(at: moment)
+            let due = bench.job.nextCheckpointDue(now: Bench.at(moment)) ?? .epoch
+            pauses.append(Int((due - Bench.at(moment)).inSeconds))
+        }
+        #expect(pauses == [1200, 2400, 3600, 3600, 3600])
+        bench.checkpoint(at: 60_000)
+        #expect(bench.job.nextCheckpointDue(now: Bench.at(60_001)) == Bench.at(60_600.5))
+        // An agent that stops says nothing against the next try.
+        fail(at: 70_000, isInterrupted: true)
+        #expect(bench.job.nextCheckpointDue(now: Bench.at(70_000)) == Bench.at(70_600))
+    }
+
     @Test func whatHappenedAfterNowDoesNotPutACheckpointOff() {
         var bench = Bench.running { $0.checkpoint.interval = .seconds(30) }
         bench.checkpoint(at: 3600)
