@@ -48,13 +48,25 @@ struct MaintenanceService: Service {
         await replica.saveSnapshot()
     }
 
-    private func pass() async {
+    /// Forgets jobs whose time is over, with all that is left of them, and thins the history.
+    func pass() async {
         do {
             let outcome = try await replica.propose(.prune(time: now()))
-            for job in outcome.acceptance?.pruned ?? [] { try? await host.forget(job) }
+            for job in outcome.acceptance?.pruned ?? [] { await forget(job) }
+            // Left by an agent that ended between the two steps, or by a deletion that failed. Listed before the state is read: a
+            // job that comes meanwhile is known by then.
+            let archived = try await host.archivedJobs()
+            let state = await replica.state
+            for job in archived where state.job(job) == nil { await forget(job) }
             try await store.maintain(now: now())
         } catch {
             logger.warning("maintenance.failed", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func forget(_ job: JobID) async {
+        do { try await host.forget(job) } catch {
+            logger.warning("job.forget.failed", metadata: ["job": "\(job)", "error": "\(error)"])
         }
     }
 }

@@ -51,6 +51,15 @@ struct LogArchiveTests {
         return lines.withLock { $0 }
     }
 
+    @Test func theJobsWhoseOutputIsKeptAreKnown() throws {
+        defer { clean() }
+        #expect(try archive.jobs() == [])
+        try archive.keep(try makeLogs(1, ["one"]), of: key(1))
+        #expect(try archive.jobs() == [job])
+        try archive.remove(job)
+        #expect(try archive.jobs() == [])
+    }
+
     @Test func outputOfAllIncarnationsIsReadOldestFirst() async throws {
         defer { clean() }
         try archive.keep(try makeLogs(1, ["one", "two"]), of: key(1))

@@ -43,6 +43,7 @@ final class SimulatedContainerHost: ContainerHost {
         var found: [ContainerKey: [Int]] = [:]
         var hasLayer = true
         var forgotten: [JobID] = []
+        var archived: Set<JobID> = []
     }
 
     /// A step that failed because the test said so.
@@ -227,13 +228,24 @@ final class SimulatedContainerHost: ContainerHost {
     func remove(_ key: ContainerKey) async throws {
         try await perform(.remove, key)
         end(key, .signalled(number: 9, isOutOfMemory: false))
-        state.withLock { $0.containers[key] = nil }
+        state.withLock { state in
+            state.containers[key] = nil
+            state.archived.insert(key.job)
+        }
     }
 
     func forget(_ job: JobID) async throws {
         try await perform(.forget)
-        state.withLock { $0.forgotten.append(job) }
+        state.withLock { state in
+            state.forgotten.append(job)
+            state.archived.remove(job)
+        }
     }
+
+    func archivedJobs() async throws -> [JobID] { state.withLock { $0.archived.sorted() } }
+
+    /// Puts output there of a job, known or not.
+    func plantOutput(of job: JobID) { state.withLock { _ = $0.archived.insert(job) } }
 
     func sample(_ key: ContainerKey) -> CgroupSample? {
         let (time, moment) = (clock.now, clock.steady)

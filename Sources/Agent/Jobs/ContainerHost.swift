@@ -85,6 +85,8 @@ protocol ContainerHost: Sendable {
     func remove(_ key: ContainerKey) async throws
     /// Deletes what is left of a job that is forgotten: its logs.
     func forget(_ job: JobID) async throws
+    /// Jobs of which output is kept, whether anybody knows them or not.
+    func archivedJobs() async throws -> [JobID]
 
     /// Reads the counters; nil when the cgroup is gone.
     func sample(_ key: ContainerKey) -> CgroupSample?

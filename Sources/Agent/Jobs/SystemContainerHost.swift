@@ -285,6 +285,8 @@ final class SystemContainerHost: ContainerHost, LogSource {
         try await archive.read(query, present: { runtime.logFolders(of: query.job) }, isOver: isOver, emit)
     }
 
+    func archivedJobs() async throws -> [JobID] { try archive.jobs() }
+
     private func id(_ key: ContainerKey) -> ContainerID { ContainerID(job: key.job, incarnation: key.incarnation) }
 }
 
