@@ -107,7 +107,7 @@ final class UnifiedTree: Sendable {
             answer.happen()
             try tree.write("/godwit/job", "cgroup.events", "populated 1\nfrozen 1\n")
         }()
-        try await cgroup.freeze()
+        try await cgroup.freeze(timeout: .seconds(50))
         #expect(answer.hasHappened)
         try await kernel
         #expect(try cgroup.isFrozen())
