@@ -199,6 +199,11 @@ extension AgentProgram {
     private static func configureLimits(_ configuration: AgentConfiguration, _ replica: Replica) async throws {
         var limits = StateLimits()
         limits.liveJobs = configuration.limits.jobs
+        try PrivateFolder.require(
+            configuration.checkpoints.tmpfs,
+            setting: "checkpoints.tmpfs",
+            because: "the memory of jobs lies in it during a checkpoint"
+        )
         limits.endedJobs = configuration.limits.endedJobs
         limits.endedRetention = configuration.limits.endedRetention
         if await replica.state.limits != limits { try await replica.propose(.configure(limits)) }

@@ -70,10 +70,14 @@ final class SystemContainerHost: ContainerHost, LogSource {
     // MARK: Life
 
     func adopt() async throws -> [FoundContainer] {
-        // What a dump or restore left in memory belongs to an agent that is gone.
-        for name in (try? FileSystem.list(scratch)) ?? [] { try? FileSystem.removeAll("\(scratch)/\(name)") }
+        let adopted = try await runtime.adopt()
+        // What a dump or restore left in memory belongs to an agent that is gone; and now that the runtime has adopted, those that went
+        // on without their agent are over, too.
+        for name in (try? FileSystem.list(scratch)) ?? [] where Self.isFolderName(name) {
+            try? FileSystem.removeAll("\(scratch)/\(name)")
+        }
         var found: [FoundContainer] = []
-        for container in try await runtime.adopt() {
+        for container in adopted {
             guard let parts = container.id.parts else { continue }
             let key = ContainerKey(job: parts.job, incarnation: parts.incarnation)
             if let image = container.image { imagesInUse.withLock { $0[key.job] = image } }
@@ -274,6 +278,13 @@ final class SystemContainerHost: ContainerHost, LogSource {
     }
 
     func removeFolders(_ folders: CheckpointFolders) async { try? FileSystem.removeAll(folders.root) }
+    /// Whether a name is one that ``makeFolders(_:_:)`` gives; nothing else in that folder is ours to remove.
+    static func isFolderName(_ name: String) -> Bool {
+        guard let dash = name.lastIndex(of: "-"), ["checkpoint", "restore"].contains(name[name.index(after: dash)...])
+        else { return false }
+        return ContainerID(rawValue: String(name[..<dash])).parts != nil
+    }
+
 
     // MARK: Output
 
