@@ -1,4 +1,5 @@
 import AgentConfiguration
+import Checkpointing
 import ClusterModel
 import ClusterState
 import Containers
@@ -19,8 +20,7 @@ final class SystemContainerHost: ContainerHost, LogSource {
     private let devices: GPUInventory
     private let logger: Logger
     private let open = Mutex<[ContainerKey: OpenContainer]>([:])
-    /// Image of each job that was seen, so that no image of a job is collected that may be restored.
-    private let imagesInUse = Mutex<[JobID: ImageKey]>([:])
+    private let jobImages: JobImages
 
     /// Names of what travels with CRIU's images: CRIU leaves files alone that it does not know.
     private static let specificationName = "godwit-container.json"
@@ -45,6 +45,7 @@ final class SystemContainerHost: ContainerHost, LogSource {
         let containers = Self.containersConfiguration(configuration)
         runtime = try ContainerRuntime(containers, slice: slice, criu: criu)
         images = try ImageCache(containers)
+        jobImages = try JobImages(folder: configuration.folders.state + "/job-images")
         archive = LogArchive(folder: configuration.folders.state + "/logs")
         scratch = configuration.checkpoints.tmpfs
         cacheLimit = configuration.images.cacheLimit
@@ -80,7 +81,9 @@ final class SystemContainerHost: ContainerHost, LogSource {
         for container in adopted {
             guard let parts = container.id.parts else { continue }
             let key = ContainerKey(job: parts.job, incarnation: parts.incarnation)
-            if let image = container.image { imagesInUse.withLock { $0[key.job] = image } }
+            if let image = container.image {
+                note(image, of: key.job, isStored: await images.image(image) != nil)
+            }
             switch container.state {
             case .running:
                 try remember(key)
@@ -100,7 +103,7 @@ final class SystemContainerHost: ContainerHost, LogSource {
     }
 
     func start(_ plan: ContainerPlan) async throws {
-        let image = try await prepareImage(plan, pinned: nil)
+        let image = try await prepareImage(plan)
         var request = StartRequest(
             id: id(plan.key),
             image: image,
@@ -117,10 +120,18 @@ final class SystemContainerHost: ContainerHost, LogSource {
     func restore(_ plan: ContainerPlan, images folder: String, layer: String?) async throws {
         let root = FileSystem.parent(of: folder)
         let key = ImageKey(rawValue: try FileSystem.readLine("\(folder)/\(Self.imageKeyName)"))
+        let image: PreparedImage
+        do {
+            image =
+                key.rawValue.isEmpty ? try await prepareImage(plan) : try await prepareImage(plan, pinned: key)
+        } catch let error as ContainerError {
+            // The checkpoint is as good as it was: another generation of it needs the same image.
+            throw RestoreProblem.unavailable(reason: "\(error)")
+        }
         try FileSystem.move("\(folder)/\(Self.specificationName)", to: "\(root)/container.json")
         var request = Containers.RestoreRequest(
             id: id(plan.key),
-            image: try await prepareImage(plan, pinned: key),
+            image: image,
             folder: root
         )
         request.cpuAllocation = plan.allocation
@@ -131,10 +142,40 @@ final class SystemContainerHost: ContainerHost, LogSource {
         try remember(plan.key)
     }
 
-    private func prepareImage(_ plan: ContainerPlan, pinned: ImageKey?) async throws -> PreparedImage {
+    /// The image of a checkpoint, which alone fits to it.
+    private func prepareImage(_ plan: ContainerPlan, pinned: ImageKey) async throws -> PreparedImage {
         let image = try await images.prepare(plan.specification.image, pinned: pinned)
-        imagesInUse.withLock { $0[plan.key.job] = image.key }
+        note(image.key, of: plan.key.job, isStored: image.size > .zero)
         return image
+    }
+
+    /// The image that the job had at its first start, so that a registry is asked once and all iterations run the same program.
+    private func prepareImage(_ plan: ContainerPlan) async throws -> PreparedImage {
+        if let known = jobImages.key(of: plan.key.job), let image = await images.image(known) { return image }
+        let image = try await images.prepare(plan.specification.image)
+        note(image.key, of: plan.key.job, isStored: image.size > .zero)
+        if image.size > .zero { await collectImages() }
+        return image
+    }
+
+    /// Remembers the image of a job; where that cannot be written, it is known at least until the agent ends.
+    private func note(_ key: ImageKey, of job: JobID, isStored: Bool) {
+        do { try jobImages.note(key, of: job, isStored: isStored) } catch {
+            logger.warning("image.note.failed", metadata: ["job": "\(job)", "error": "\(error)"])
+        }
+    }
+
+    /// Removes images that no job can need any more, when all together are too large.
+    private func collectImages() async {
+        do {
+            // One that was prepared in this moment is not noted yet.
+            let removed = try await images.collectGarbage(
+                limit: cacheLimit,
+                keeping: jobImages.all,
+                sparing: .seconds(60)
+            )
+            for key in removed { logger.info("image.removed", metadata: ["image": "\(key)"]) }
+        } catch { logger.warning("image.removal.failed", metadata: ["error": "\(error)"]) }
     }
 
     private func containerDevices(_ indexes: [Int]) async throws -> [ContainerDevice] {
@@ -184,11 +225,9 @@ final class SystemContainerHost: ContainerHost, LogSource {
     }
 
     func forget(_ job: JobID) async throws {
-        imagesInUse.withLock { $0[job] = nil }
+        try jobImages.forget(job)
         try archive.remove(job)
-        let keeping = Set(imagesInUse.withLock { Array($0.values) })
-        let removed = try await images.collectGarbage(limit: cacheLimit, keeping: keeping)
-        for key in removed { logger.info("image.removed", metadata: ["image": "\(key)"]) }
+        await collectImages()
     }
 
     // MARK: Counters and limits
@@ -235,6 +274,13 @@ final class SystemContainerHost: ContainerHost, LogSource {
 
     func makeRestoreFolders(_ key: ContainerKey) async throws -> CheckpointFolders { try makeFolders(key, "restore") }
 
+    /// Whether a name is one that ``makeFolders(_:_:)`` gives; nothing else in that folder is ours to remove.
+    static func isFolderName(_ name: String) -> Bool {
+        guard let dash = name.lastIndex(of: "-"), ["checkpoint", "restore"].contains(name[name.index(after: dash)...])
+        else { return false }
+        return ContainerID(rawValue: String(name[..<dash])).parts != nil
+    }
+
     private func makeFolders(_ key: ContainerKey, _ purpose: String) throws -> CheckpointFolders {
         let root = "\(scratch)/\(key)-\(purpose)"
         try FileSystem.removeAll(root)
@@ -268,7 +314,7 @@ final class SystemContainerHost: ContainerHost, LogSource {
             )
         )
         try FileSystem.move("\(folders.root)/container.json", to: "\(folders.images)/\(Self.specificationName)")
-        let image = imagesInUse.withLock { $0[key.job] }?.rawValue ?? ""
+        let image = jobImages.key(of: key.job)?.rawValue ?? ""
         try FileSystem.writeAtomically(image + "\n", to: "\(folders.images)/\(Self.imageKeyName)", mode: 0o600)
     }
 
@@ -278,13 +324,6 @@ final class SystemContainerHost: ContainerHost, LogSource {
     }
 
     func removeFolders(_ folders: CheckpointFolders) async { try? FileSystem.removeAll(folders.root) }
-    /// Whether a name is one that ``makeFolders(_:_:)`` gives; nothing else in that folder is ours to remove.
-    static func isFolderName(_ name: String) -> Bool {
-        guard let dash = name.lastIndex(of: "-"), ["checkpoint", "restore"].contains(name[name.index(after: dash)...])
-        else { return false }
-        return ContainerID(rawValue: String(name[..<dash])).parts != nil
-    }
-
 
     // MARK: Output
 
@@ -296,7 +335,8 @@ final class SystemContainerHost: ContainerHost, LogSource {
         try await archive.read(query, present: { runtime.logFolders(of: query.job) }, isOver: isOver, emit)
     }
 
-    func archivedJobs() async throws -> [JobID] { try archive.jobs() }
+    /// Jobs whose image is noted, too: ``forget(_:)`` deletes both.
+    func archivedJobs() async throws -> [JobID] { jobImages.jobs.union(try archive.jobs()).sorted() }
 
     private func id(_ key: ContainerKey) -> ContainerID { ContainerID(job: key.job, incarnation: key.incarnation) }
 }
