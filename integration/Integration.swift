@@ -19,7 +19,7 @@ let usage = """
 
       --all              every scenario
       --seed N           repeats a run's random choices; printed at the start (default: from the clock)
-      --kills N          how often KillNine kills the agent (default 60)
+      --kills N          how often KillNine kills the agent (default 200)
       --keep             keeps the folders of scenarios that passed, too
       --programs FOLDER  where godwitd, godwit and godwit-shim are (default: beside this program)
 

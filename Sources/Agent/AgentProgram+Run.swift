@@ -20,8 +20,10 @@ import UnixSignals
 // `godwitd run`: puts the parts together, in the order in which they need each other.
 extension AgentProgram {
     /// Runs the agent until it is told to stop.
-    package static func run(configurationPath: String) async throws {
-        let (configuration, bundle) = try readIdentity(configurationPath: configurationPath)
+    ///
+    /// `settings` are words of the form `section.key=value`, which override the file and the environment.
+    package static func run(configurationPath: String, settings: [String] = []) async throws {
+        let (configuration, bundle) = try readIdentity(configurationPath: configurationPath, settings: settings)
         guard case .node(let cluster, let site, let node, let role) = bundle.identity else {
             throw Failure(
                 "\(configuration.identity.bundle) is the certificate of \(bundle.identity), and an agent needs one of a node; make it "
@@ -161,14 +163,17 @@ extension AgentProgram {
     }
 
     /// Reads the configuration twice: its defaults depend on the role, and the certificate that it names says the role.
-    private static func readIdentity(configurationPath: String) throws -> (AgentConfiguration, IdentityBundle) {
-        let first = try readConfiguration(path: configurationPath, role: .worker)
+    private static func readIdentity(
+        configurationPath: String,
+        settings: [String]
+    ) throws -> (AgentConfiguration, IdentityBundle) {
+        let first = try readConfiguration(path: configurationPath, role: .worker, settings: settings)
         let bundle: IdentityBundle
         do { bundle = try IdentityBundle.load(first.identity.bundle) } catch {
             throw Failure("the node's certificate cannot be used: \(error)", exitCode: 78)
         }
         guard case .node(_, _, _, let role) = bundle.identity, role != .worker else { return (first, bundle) }
-        return (try readConfiguration(path: configurationPath, role: role), bundle)
+        return (try readConfiguration(path: configurationPath, role: role, settings: settings), bundle)
     }
 
     private static func bootstrap(
@@ -194,16 +199,16 @@ extension AgentProgram {
                 throw Failure("\(error); godwitd runs as root, or give it folders that it may write (folders.*)")
             }
         }
-    }
-
-    private static func configureLimits(_ configuration: AgentConfiguration, _ replica: Replica) async throws {
-        var limits = StateLimits()
-        limits.liveJobs = configuration.limits.jobs
         try PrivateFolder.require(
             configuration.checkpoints.tmpfs,
             setting: "checkpoints.tmpfs",
             because: "the memory of jobs lies in it during a checkpoint"
         )
+    }
+
+    private static func configureLimits(_ configuration: AgentConfiguration, _ replica: Replica) async throws {
+        var limits = StateLimits()
+        limits.liveJobs = configuration.limits.jobs
         limits.endedJobs = configuration.limits.endedJobs
         limits.endedRetention = configuration.limits.endedRetention
         if await replica.state.limits != limits { try await replica.propose(.configure(limits)) }

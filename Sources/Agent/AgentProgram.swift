@@ -86,8 +86,12 @@ package enum AgentProgram {
         return result
     }
 
-    /// Reads file and environment.
-    static func readConfiguration(path: String?, role: NodeRole) throws -> AgentConfiguration {
+    /// Reads file, environment and the words of `--set`.
+    static func readConfiguration(
+        path: String?,
+        role: NodeRole,
+        settings: [String] = []
+    ) throws -> AgentConfiguration {
         var document: DocumentNode?
         if let path {
             let bytes: [UInt8]
@@ -107,7 +111,7 @@ package enum AgentProgram {
             environment[String(entry[..<equals])] = String(entry[entry.index(after: equals)...])
         }
         do {
-            return try AgentConfiguration.read(document, role: role, environment: environment)
+            return try AgentConfiguration.read(document, role: role, environment: environment, flags: settings)
         } catch {
             let lines = error.problems.map { "\(path ?? "environment"): \($0)" }
             throw Failure(lines.joined(separator: "\ngodwitd: "), exitCode: 78)

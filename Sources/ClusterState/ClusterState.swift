@@ -53,6 +53,11 @@ extension ClusterState {
     /// The record of a job.
     package func job(_ id: JobID) -> JobRecord? { records[id] }
 
+    /// The job that a user's submission with this idempotency key made, while it is remembered.
+    package func job(submittedBy user: UserID, withKey key: String) -> JobID? {
+        submissions[SubmissionKey(submitter: user, key: key)]
+    }
+
     /// Finds a job by the name of one that has not ended, by its identity, by the name of the newest ended one, or by an
     /// identity's unambiguous beginning, in this order.
     package func resolve(_ reference: String) throws(Refusal) -> JobRecord {

@@ -56,9 +56,13 @@ package struct LogReader: Sendable {
     /// The most that is read at once: what a slow consumer can make the agent hold.
     static let chunkBytes = 256 << 10
 
-    /// The position of the last `count` lines (or as many as are kept), and those lines.
+    /// Bytes of lines that ``tail(_:)`` returns at most, so that long lines cannot fill the agent's memory.
+    static let tailBytes = 16 << 20
+
+    /// The position of the last `count` lines (or as many as are kept), and those lines; fewer when they are very long.
     package func tail(_ count: Int) throws -> (lines: [LogLine], end: LogPosition) {
         var lines: [LogLine] = []
+        var bytes = 0
         let files = numbers()
         var end = LogPosition(file: files.last ?? 1, offset: 0)
         for number in files.reversed() {
@@ -71,12 +75,25 @@ package struct LogReader: Sendable {
                 position.offset += Int64(parsed.consumed)
                 // Keeping only what can still be asked for bounds memory by the lines, not by the file.
                 if fromHere.count > 2 * count + 1000 { fromHere.removeFirst(fromHere.count - count) }
+                Self.cut(&fromHere, to: Self.tailBytes - bytes)
             }
             if number == files.last { end = position }
             lines = fromHere + lines
-            if lines.count >= count { break }
+            bytes += fromHere.reduce(0) { $0 + $1.bytes.count }
+            if lines.count >= count || bytes >= Self.tailBytes / 2 { break }
         }
         return (Array(lines.suffix(max(0, count))), end)
+    }
+
+    /// Keeps the newest lines that together have at most so many bytes.
+    private static func cut(_ lines: inout [LogLine], to limit: Int) {
+        var (sum, kept) = (0, 0)
+        for line in lines.reversed() {
+            sum += line.bytes.count
+            if sum > limit { break }
+            kept += 1
+        }
+        lines.removeFirst(lines.count - kept)
     }
 
     /// The lines from a position on, as they come, until the container has ended and all were read.

@@ -40,8 +40,19 @@ struct RunCommand: AsyncParsableCommand {
     @Option(name: .long, help: "The configuration file (YAML or JSON).")
     var config = "/etc/godwit/agent.yaml"
 
+    @Option(
+        name: .customLong("set"),
+        help: ArgumentHelp(
+            "Overrides a key of the file and of the environment; may be repeated.",
+            valueName: "section.key=value"
+        )
+    )
+    var settings: [String] = []
+
     func run() async throws {
-        try await AgentProgram.exitOnFailure { try await AgentProgram.run(configurationPath: config) }
+        try await AgentProgram.exitOnFailure {
+            try await AgentProgram.run(configurationPath: config, settings: settings)
+        }
     }
 }
 

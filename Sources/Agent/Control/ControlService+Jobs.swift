@@ -31,7 +31,9 @@ extension ControlService {
     ) async throws -> WireJobSubmitReply {
         let moment = now()
         let admission = await controller.admission(of: specification, at: moment)
-        guard admission.verdict != .infeasible || request.allowInfeasible else {
+        // A repetition is not judged against the job that it made itself.
+        let isRepeated = await replica.state.job(submittedBy: user, withKey: request.idempotencyKey) != nil
+        guard admission.verdict != .infeasible || request.allowInfeasible || isRepeated else {
             throw RPCFailure(
                 .conflict,
                 "the deadline of '\(specification.name)' cannot be kept: \(admission.reason) Ask for less or for more time, or "

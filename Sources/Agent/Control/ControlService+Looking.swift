@@ -183,6 +183,13 @@ extension ControlService {
     func logs(_ call: RPCCall) async throws {
         let request = try call.decode(WireJobLogsRequest.self)
         let record = try await job(request.job)
+        guard request.tailLines <= LogQuery.tailLimit else {
+            throw RPCFailure(
+                .invalid,
+                "\(request.tailLines) lines are more than the \(LogQuery.tailLimit) that --tail can ask for; leave it out to get everything "
+                    + "from the beginning"
+            )
+        }
         var query = LogQuery(job: record.id)
         query.tailLineCount = request.tailLines == 0 ? nil : Int(request.tailLines)
         query.follows = request.follow

@@ -11,6 +11,9 @@ struct LogQuery: Sendable {
     var includesOutput = true
     var includesErrors = true
 
+    /// The most newest lines that can be asked for: they are held in memory while a client reads them.
+    static let tailLimit: UInt32 = 10_000
+
     init(job: JobID) { self.job = job }
 }
 

@@ -84,6 +84,8 @@ extension JobRecord {
     }
 
     private func condition(standing: JobStanding?, deadline: Timestamp, now: Timestamp) -> String {
+        // CPU time may have been granted in time by a job that then ran on.
+        if let metDeadline { return metDeadline ? "met" : "missed" }
         if let ended { return state == .completed && ended <= deadline ? "met" : "missed" }
         if now > deadline { return "missed" }
         return standing?.condition ?? ""

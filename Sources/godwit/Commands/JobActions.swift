@@ -149,7 +149,10 @@ struct JobCancel: GodwitCommand {
     static let configuration = CommandConfiguration(
         commandName: "cancel",
         abstract: "End a job: SIGTERM, and SIGKILL after the grace.",
-        discussion: "Its checkpoints and logs are kept as long as the job is remembered. JSON: JobCancelReply."
+        discussion: """
+            Its logs are kept as long as the job is remembered; its checkpoints are deleted. To go on with it later, take \
+            'job checkpoint --stop' instead. JSON: JobCancelReply.
+            """
     )
 
     @OptionGroup var job: JobArgument
