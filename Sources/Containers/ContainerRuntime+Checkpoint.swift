@@ -11,6 +11,23 @@ extension ContainerRuntime {
         return ObstacleSearch(processes: try cgroup(of: id).processes(), tcpEstablished: tcpEstablished).run()
     }
 
+    /// Throws what is known in advance to make a checkpoint fail: a node without CRIU, what a process has open, too little room in
+    /// the folder, which is made.
+    ///
+    /// It changes nothing about the container, so it is asked before one is frozen.
+    package func requireCheckpointable(_ id: ContainerID, tcpEstablished: Bool, in folder: String) throws {
+        try requireCRIU(for: "checkpointed")
+        let obstacles =
+            try checkpointObstacles(of: id, tcpEstablished: tcpEstablished) + space(for: cgroup(of: id), in: folder)
+        guard let first = obstacles.first else { return }
+        throw ContainerError(
+            first.kind == .space ? .diskFull : .checkpointObstructed,
+            first.reason,
+            remedy: first.remedy,
+            details: obstacles.map(\.description).joined(separator: "\n")
+        )
+    }
+
     /// Takes a checkpoint into a folder.
     ///
     /// The container stands still while CRIU dumps it and its writable layer is copied, which go side by side. If anything fails, it
@@ -24,19 +41,8 @@ extension ContainerRuntime {
                 remedy: "Look at how it ended with `godwit job show`."
             )
         }
-        try requireCRIU(for: "checkpointed")
+        try requireCheckpointable(id, tcpEstablished: options.tcpEstablished, in: options.folder)
         let cgroup = try cgroup(of: id)
-        let obstacles =
-            try checkpointObstacles(of: id, tcpEstablished: options.tcpEstablished)
-            + space(for: cgroup, in: options.folder)
-        if let first = obstacles.first {
-            throw ContainerError(
-                first.kind == .space ? .diskFull : .checkpointObstructed,
-                first.reason,
-                remedy: first.remedy,
-                details: obstacles.map(\.description).joined(separator: "\n")
-            )
-        }
         return try await Task(name: "checkpoint \(id)") {
             try await dump(id, folder, cgroup, options)
         }.value

@@ -92,6 +92,23 @@ struct HabitTests {
         }
     }
 
+    // MARK: Exit tests hang
+
+    /// Uses of exit tests.
+    ///
+    /// The library's thread for them waits for any child and spins for ever on one that another test has not reaped yet.
+    static func problems(ofExitTestsIn path: String, text: String) -> [String] {
+        SwiftText(text).lines.enumerated().filter { $0.element.contains("processExitsWith") }.map {
+            "\(path):\($0.offset + 1): an exit test hangs beside tests with children: start this program again instead, as KillTests does"
+        }
+    }
+
+    @Test func thereAreNoExitTests() throws {
+        for file in try Repository.files(below: "Tests", suffix: ".swift") {
+            expectNone(Self.problems(ofExitTestsIn: file.path, text: file.text))
+        }
+    }
+
     // MARK: The checks themselves
 
     @Test func plantedHabitsAreFound() {
@@ -104,6 +121,8 @@ struct HabitTests {
         #expect(Self.problems(ofSleepsIn: "x", text: "usleep(10)").count == 1)
         #expect(Self.problems(ofSleepsIn: "x", text: "usleep(10) // polls:").count == 1)
         #expect(Self.problems(ofSleepsIn: "x", text: "usleep(10)  // polls: the exit of a process").isEmpty)
+        #expect(Self.problems(ofExitTestsIn: "x", text: "await #expect(processExitsWith: .success) {}").count == 1)
+        #expect(Self.problems(ofExitTestsIn: "x", text: "// processExitsWith\n\"processExitsWith\"").isEmpty)
         #expect(Self.problems(ofSleepsIn: "x", text: "run(\"sleep(1)\") // sleep(2)\nclock.sleep(3)").isEmpty)
     }
 

@@ -262,14 +262,18 @@ final class SystemContainerHost: ContainerHost, LogSource {
         _ key: ContainerKey,
         specification: JobSpecification
     ) async throws -> CheckpointFolders {
-        let obstacles = try runtime.checkpointObstacles(
-            of: id(key),
-            tcpEstablished: specification.checkpoint.tcpEstablished
-        )
-        if let first = obstacles.first {
-            throw ContainerError(.checkpointObstructed, first.reason, remedy: first.remedy)
+        let folders = try makeFolders(key, "checkpoint")
+        do {
+            try runtime.requireCheckpointable(
+                id(key),
+                tcpEstablished: specification.checkpoint.tcpEstablished,
+                in: folders.root
+            )
+        } catch {
+            await removeFolders(folders)
+            throw error
         }
-        return try makeFolders(key, "checkpoint")
+        return folders
     }
 
     func makeRestoreFolders(_ key: ContainerKey) async throws -> CheckpointFolders { try makeFolders(key, "restore") }
