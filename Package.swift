@@ -109,7 +109,7 @@ let package = Package(
                 nio,
             ],
             path: "integration",
-            exclude: ["Benchmarks", "workloads", "test", "README.md"]
+            exclude: ["Benchmarks", "workloads", "ThreadSanitizer", "test", "README.md"]
         ),
         .testTarget(name: "ClusterModelTests", dependencies: ["ClusterModel"]),
         .testTarget(name: "WireFormatTests", dependencies: ["WireFormat", "ClusterModel"]),

@@ -91,7 +91,7 @@ extension ContainerRuntime {
             let start = MonotonicClock.nanoseconds()
             try await cgroup.freeze()
             let frozenAt = MonotonicClock.nanoseconds()
-            // Nothing in the container runs and CRIU writes no file of it, so the layer is final now.
+            // Nothing in the container runs and CRIU writes only folders of its own, so the layer is final now.
             async let layer = capture(folder.upper, to: "\(options.folder)/layer.tar")
             if options.endsInCRIU { _ = try await layer }
             let dumping: Duration
@@ -157,6 +157,19 @@ extension ContainerRuntime {
         )
     }
 
+    /// Where CRIU mounts something of its own in the container while it dumps it: folders that come and go.
+    private var criuFolders: [String] { ["/cr-tmpfs.??????", "/tmp/cr-tmpfs.??????"] }
+
+    /// Whether all that tar saw change are the folders in which CRIU makes its own, `/` and `/tmp`.
+    ///
+    /// Status 1 says that something changed or vanished while it was read; what could not be read is status 2 (tar(1)).
+    private func concernsOnlyCRIU(_ result: ProgramResult) -> Bool {
+        result.exit == .exited(code: 1)
+            && result.complaint.split(separator: "\n").allSatisfy {
+                $0.contains(": .: file changed") || $0.contains(": ./tmp: file changed") || $0.contains("/cr-tmpfs.")
+            }
+    }
+
     /// Packs a writable layer; an empty one makes no file.
     private func capture(_ upper: String, to archive: String) async throws -> ByteCount {
         guard try !FileSystem.list(upper).isEmpty else { return .zero }
@@ -164,11 +177,11 @@ extension ContainerRuntime {
         let result = try await Tool("tar").run(
             [
                 "--create", "--file", archive, "--directory", upper, "--numeric-owner", "--sparse", "--xattrs",
-                "--xattrs-include=*", "--xattrs-exclude=trusted.overlay.origin", "--warning=no-file-ignored", ".",
-            ],
+                "--xattrs-include=*", "--xattrs-exclude=trusted.overlay.origin", "--warning=no-file-ignored",
+            ] + criuFolders.map { "--exclude=.\($0)" } + ["."],
             timeout: configuration.checkpointTimeout
         )
-        guard result.isSuccess else {
+        guard result.isSuccess || concernsOnlyCRIU(result) else {
             throw ContainerError(
                 saysDiskIsFull(result.complaint) ? .diskFull : .checkpointFailed,
                 "The files that the container has written could not be captured: \(lastSentence(of: result.complaint))",
