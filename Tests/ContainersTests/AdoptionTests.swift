@@ -105,33 +105,38 @@ import Testing
 
     @Test func `A container whose dump goes on without its agent is adopted when the dump is over`() async throws {
         try await TestNode.run { node in
-            // Enough memory for a dump that takes a while.
-            let running = try await node.runtime.start(
-                node.request("a-1", ["/probe", "count", "256"]) { $0.cpuLimit = 0.5 }
-            )
+            let running = try await node.runtime.start(node.request("a-1", ["/probe", "count"]) { $0.cpuLimit = 0.5 })
             _ = try await node.line(of: running.id) { $0 == "count 3" }
+            // A runc that does not come to the dump before this test says so.
+            let hold = "\(node.folder)/hold"
+            var configuration = node.configuration
+            configuration.runc = "\(node.folder)/runc"
+            try FileSystem.writeAtomically(
+                "#!/bin/sh\n: > \(hold).seen\nwhile [ -e \(hold) ]; do sleep 0.02; done\nexec runc \"$@\"\n",
+                to: configuration.runc,
+                mode: 0o755
+            )
+            try FileSystem.writeAtomically("", to: hold)
+            let first = try ContainerRuntime(
+                configuration,
+                slice: node.slice,
+                criu: await NodeFacts.shared.value.criu
+            )
             var options = CheckpointOptions(folder: try node.memoryFolder())
             // The first runtime does nothing any more after the dump, as an agent that is gone.
             options.afterwards = .stayFrozen
-            let images = "\(options.folder)/images"
-            var dump: Task<CheckpointDump, any Error>
-            var attempts = 0
-            repeat {
-                // Once more when the dump was over before this test had seen it begin.
-                attempts += 1
-                try #require(attempts <= 20, "no dump was ever seen under way")
-                try await node.runtime.thaw(running.id)
-                dump = Task { [options] in try await node.runtime.checkpoint(running.id, options) }
-                while (FileSystem.status("\(images)/pages-1.img")?.size ?? .zero) == .zero {
-                    try await Task.sleep(for: .milliseconds(1))  // polls: CRIU has found the cgroup frozen
-                }
-                if FileSystem.exists("\(images)/inventory.img") { _ = try await dump.value }
-            } while FileSystem.exists("\(images)/inventory.img")
+            let inventory = "\(options.folder)/images/inventory.img"
+            let dump = Task { [options] in try await first.checkpoint(running.id, options) }
+            while !FileSystem.exists("\(hold).seen") { try await Task.sleep(for: .milliseconds(1)) }
             let second = try await newRuntime(node)
-            #expect(try await second.adopt().first?.wasThawed == true)
-            #expect(FileSystem.exists("\(images)/inventory.img"), "CRIU was let come to its end")
-            _ = try await dump.value
+            let adoption = Task { try await second.adopt() }
+            try await Task.sleep(for: .milliseconds(300))
             let cgroup = try node.runtime.cgroup(of: running.id)
+            #expect(try cgroup.isFrozen(), "adoption must wait for the dump")
+            try FileSystem.removeAll(hold)
+            #expect(try await adoption.value.first?.wasThawed == true)
+            #expect(FileSystem.exists(inventory), "CRIU was let come to its end")
+            _ = try await dump.value
             try #require(try !cgroup.isFrozen())
             #expect(try cgroup.cpuQuota() == 0.5)
             let end = try second.logs(of: running.id).tail(1).end
