@@ -89,6 +89,58 @@ package final class ControlClient: Sendable {
         try await rpc.call(.nodeShow, request, timeout: Self.defaultTimeout)
     }
 
+    /// Lets a node take no new jobs; those that it has run on.
+    package func nodeCordon(_ request: WireNodeCordonRequest) async throws -> WireNodeCordonReply {
+        try await rpc.call(.nodeCordon, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Lets a node take no new jobs and hand over those that it has.
+    ///
+    /// Returns when that is decided, not when the last job has left.
+    package func nodeDrain(_ request: WireNodeDrainRequest) async throws -> WireNodeDrainReply {
+        try await rpc.call(.nodeDrain, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Lets a node take jobs again.
+    package func nodeUndrain(_ request: WireNodeUndrainRequest) async throws -> WireNodeUndrainReply {
+        try await rpc.call(.nodeUndrain, request, timeout: Self.defaultTimeout)
+    }
+
+    /// All nodes as the replicated state, consensus and gossip see them.
+    package func clusterMembers() async throws -> WireClusterMembersReply {
+        try await rpc.call(.clusterMembers, WireClusterMembersRequest(), timeout: Self.defaultTimeout)
+    }
+
+    /// Who votes, who leads, and how far each is.
+    package func clusterVoters() async throws -> WireClusterVotersReply {
+        try await rpc.call(.clusterVoters, WireClusterVotersRequest(), timeout: Self.defaultTimeout)
+    }
+
+    /// What happened to the cluster, oldest first; with `follow` until the caller stops reading.
+    package func clusterEvents(_ request: WireClusterEventsRequest) -> RPCStream<WireClusterEventsReply> {
+        rpc.stream(.clusterEvents, request)
+    }
+
+    /// The keys that gossip is sealed with, without their secrets.
+    package func keyringList() async throws -> WireKeyringListReply {
+        try await rpc.call(.keyringList, WireKeyringListRequest(), timeout: Self.defaultTimeout)
+    }
+
+    /// Makes a new key for gossip and retires the oldest.
+    package func keyringRotate() async throws -> WireKeyringRotateReply {
+        try await rpc.call(.keyringRotate, WireKeyringRotateRequest(), timeout: Self.defaultTimeout)
+    }
+
+    /// Refuses certificates from now on, everywhere.
+    package func certificateRevoke(_ request: WireCertificateRevokeRequest) async throws -> WireCertificateRevokeReply {
+        try await rpc.call(.certificateRevoke, request, timeout: Self.defaultTimeout)
+    }
+
+    /// What is refused although its authority vouches for it.
+    package func revocationList() async throws -> WireRevocationListReply {
+        try await rpc.call(.revocationList, WireRevocationListRequest(), timeout: Self.defaultTimeout)
+    }
+
     // MARK: Jobs
 
     /// Submits a job.

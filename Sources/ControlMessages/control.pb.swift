@@ -43,6 +43,15 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
   /// NodeShowRequest -> NodeShowReply
   case nodeShow // = 3
 
+  /// NodeCordonRequest -> NodeCordonReply
+  case nodeCordon // = 4
+
+  /// NodeDrainRequest -> NodeDrainReply
+  case nodeDrain // = 5
+
+  /// NodeUndrainRequest -> NodeUndrainReply
+  case nodeUndrain // = 6
+
   /// JobSubmitRequest -> JobSubmitReply
   case jobSubmit // = 16
 
@@ -76,6 +85,27 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
   /// JobCancelRequest -> JobCancelReply
   case jobCancel // = 26
 
+  /// ClusterMembersRequest -> ClusterMembersReply
+  case clusterMembers // = 32
+
+  /// ClusterVotersRequest -> ClusterVotersReply
+  case clusterVoters // = 33
+
+  /// ClusterEventsRequest -> stream of ClusterEventsReply
+  case clusterEvents // = 34
+
+  /// KeyringListRequest -> KeyringListReply
+  case keyringList // = 35
+
+  /// KeyringRotateRequest -> KeyringRotateReply
+  case keyringRotate // = 36
+
+  /// CertificateRevokeRequest -> CertificateRevokeReply
+  case certificateRevoke // = 37
+
+  /// RevocationListRequest -> RevocationListReply
+  case revocationList // = 38
+
   /// EchoRequest -> EchoReply; for benchmarks and health checks
   case echo // = 64
   case UNRECOGNIZED(Int)
@@ -90,6 +120,9 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 1: self = .status
     case 2: self = .nodeList
     case 3: self = .nodeShow
+    case 4: self = .nodeCordon
+    case 5: self = .nodeDrain
+    case 6: self = .nodeUndrain
     case 16: self = .jobSubmit
     case 17: self = .jobPlan
     case 18: self = .jobList
@@ -101,6 +134,13 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 24: self = .jobRestore
     case 25: self = .jobResize
     case 26: self = .jobCancel
+    case 32: self = .clusterMembers
+    case 33: self = .clusterVoters
+    case 34: self = .clusterEvents
+    case 35: self = .keyringList
+    case 36: self = .keyringRotate
+    case 37: self = .certificateRevoke
+    case 38: self = .revocationList
     case 64: self = .echo
     default: self = .UNRECOGNIZED(rawValue)
     }
@@ -112,6 +152,9 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .status: return 1
     case .nodeList: return 2
     case .nodeShow: return 3
+    case .nodeCordon: return 4
+    case .nodeDrain: return 5
+    case .nodeUndrain: return 6
     case .jobSubmit: return 16
     case .jobPlan: return 17
     case .jobList: return 18
@@ -123,6 +166,13 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .jobRestore: return 24
     case .jobResize: return 25
     case .jobCancel: return 26
+    case .clusterMembers: return 32
+    case .clusterVoters: return 33
+    case .clusterEvents: return 34
+    case .keyringList: return 35
+    case .keyringRotate: return 36
+    case .certificateRevoke: return 37
+    case .revocationList: return 38
     case .echo: return 64
     case .UNRECOGNIZED(let i): return i
     }
@@ -134,6 +184,9 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     .status,
     .nodeList,
     .nodeShow,
+    .nodeCordon,
+    .nodeDrain,
+    .nodeUndrain,
     .jobSubmit,
     .jobPlan,
     .jobList,
@@ -145,6 +198,13 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     .jobRestore,
     .jobResize,
     .jobCancel,
+    .clusterMembers,
+    .clusterVoters,
+    .clusterEvents,
+    .keyringList,
+    .keyringRotate,
+    .certificateRevoke,
+    .revocationList,
     .echo,
   ]
 
@@ -302,41 +362,160 @@ package nonisolated struct WireStatusRequest: Sendable {
   package init() {}
 }
 
-package nonisolated struct WireStatusReply: Sendable {
+package nonisolated struct WireStatusReply: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var cluster: String = String()
+  package var cluster: String {
+    get {_storage._cluster}
+    set {_uniqueStorage()._cluster = newValue}
+  }
 
-  package var agentVersion: String = String()
+  package var agentVersion: String {
+    get {_storage._agentVersion}
+    set {_uniqueStorage()._agentVersion = newValue}
+  }
 
   /// node name
-  package var leader: String = String()
+  package var leader: String {
+    get {_storage._leader}
+    set {_uniqueStorage()._leader = newValue}
+  }
 
-  package var term: UInt64 = 0
+  package var term: UInt64 {
+    get {_storage._term}
+    set {_uniqueStorage()._term = newValue}
+  }
 
-  package var nodeCount: UInt32 = 0
+  package var nodeCount: UInt32 {
+    get {_storage._nodeCount}
+    set {_uniqueStorage()._nodeCount = newValue}
+  }
 
-  package var jobsRunning: UInt32 = 0
+  package var jobsRunning: UInt32 {
+    get {_storage._jobsRunning}
+    set {_uniqueStorage()._jobsRunning = newValue}
+  }
 
-  package var jobsQueued: UInt32 = 0
+  package var jobsQueued: UInt32 {
+    get {_storage._jobsQueued}
+    set {_uniqueStorage()._jobsQueued = newValue}
+  }
 
   /// with a deadline that the prediction does not meet
-  package var jobsAtRisk: UInt32 = 0
+  package var jobsAtRisk: UInt32 {
+    get {_storage._jobsAtRisk}
+    set {_uniqueStorage()._jobsAtRisk = newValue}
+  }
 
-  package var capacityVcpus: Double = 0
+  package var capacityVcpus: Double {
+    get {_storage._capacityVcpus}
+    set {_uniqueStorage()._capacityVcpus = newValue}
+  }
 
-  package var allocatedVcpus: Double = 0
+  package var allocatedVcpus: Double {
+    get {_storage._allocatedVcpus}
+    set {_uniqueStorage()._allocatedVcpus = newValue}
+  }
 
   /// Empty when all is well; else one line per problem, with the remedy.
-  package var problems: [String] = []
+  package var problems: [String] {
+    get {_storage._problems}
+    set {_uniqueStorage()._problems = newValue}
+  }
 
-  package var uptimeSeconds: Double = 0
+  package var uptimeSeconds: Double {
+    get {_storage._uptimeSeconds}
+    set {_uniqueStorage()._uptimeSeconds = newValue}
+  }
 
-  package var jobsSuspended: UInt32 = 0
+  package var jobsSuspended: UInt32 {
+    get {_storage._jobsSuspended}
+    set {_uniqueStorage()._jobsSuspended = newValue}
+  }
 
-  package var jobsEnded: UInt32 = 0
+  package var jobsEnded: UInt32 {
+    get {_storage._jobsEnded}
+    set {_uniqueStorage()._jobsEnded = newValue}
+  }
+
+  /// Absent from agents that know of no cluster: nothing is said then.
+  package var health: WireClusterHealth {
+    get {_storage._health ?? WireClusterHealth()}
+    set {_uniqueStorage()._health = newValue}
+  }
+  /// Returns true if `health` has been explicitly set.
+  package var hasHealth: Bool {_storage._health != nil}
+  /// Clears the value of `health`. Subsequent reads from it will return its default value.
+  package mutating func clearHealth() {_uniqueStorage()._health = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Whether the cluster can decide and act, as the agent that answers sees it. What `godwit status` says to do follows from these numbers.
+package nonisolated struct WireClusterHealth: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// node name of the agent whose view this is
+  package var answeredBy: String = String()
+
+  package var voterCount: UInt32 = 0
+
+  /// of them, the answering agent included when it votes
+  package var votersAnswering: UInt32 = 0
+
+  /// node names of the others
+  package var silentVoters: [String] = []
+
+  package var learnerCount: UInt32 = 0
+
+  package var nodesAlive: UInt32 = 0
+
+  /// gossip doubts that they live
+  package var suspectNodes: [String] = []
+
+  /// declared lost: their jobs were queued anew
+  package var lostNodes: [String] = []
+
+  package var joiningNodes: [String] = []
+
+  /// neither draining
+  package var cordonedNodes: [String] = []
+
+  package var drainingNodes: [String] = []
+
+  /// 0 when there is no leader, or it is not known
+  package var leaderSinceUnixSeconds: Double = 0
+
+  /// How long the answering agent has not heard from a leader; 0 when it leads or hears it.
+  package var leaderlessSeconds: Double = 0
+
+  /// After this long without a leader an agent stops the jobs that do not say `onPartition: continue`.
+  package var partitionTimeoutSeconds: Double = 0
+
+  /// nodes' certificates past half of their life, soonest first
+  package var expiringCertificates: [WireCertificateExpiry] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireCertificateExpiry: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: String = String()
+
+  package var notAfterUnixSeconds: Double = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -400,42 +579,575 @@ package nonisolated struct WireNodeShowReply: Sendable {
   fileprivate var _node: WireNode? = nil
 }
 
-package nonisolated struct WireNode: Sendable {
+package nonisolated struct WireNode: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var name: String = String()
+  package var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
+
+  package var site: String {
+    get {_storage._site}
+    set {_uniqueStorage()._site = newValue}
+  }
+
+  /// worker | gateway
+  package var role: String {
+    get {_storage._role}
+    set {_uniqueStorage()._role = newValue}
+  }
+
+  /// joining | alive | cordoned | draining | suspect | lost | left; an older agent says alive, cordoned or draining only
+  package var state: String {
+    get {_storage._state}
+    set {_uniqueStorage()._state = newValue}
+  }
+
+  package var version: String {
+    get {_storage._version}
+    set {_uniqueStorage()._version = newValue}
+  }
+
+  package var capacityVcpus: Double {
+    get {_storage._capacityVcpus}
+    set {_uniqueStorage()._capacityVcpus = newValue}
+  }
+
+  package var allocatedVcpus: Double {
+    get {_storage._allocatedVcpus}
+    set {_uniqueStorage()._allocatedVcpus = newValue}
+  }
+
+  package var usedVcpus: Double {
+    get {_storage._usedVcpus}
+    set {_uniqueStorage()._usedVcpus = newValue}
+  }
+
+  package var memoryBytes: UInt64 {
+    get {_storage._memoryBytes}
+    set {_uniqueStorage()._memoryBytes = newValue}
+  }
+
+  package var memoryUsedBytes: UInt64 {
+    get {_storage._memoryUsedBytes}
+    set {_uniqueStorage()._memoryUsedBytes = newValue}
+  }
+
+  package var gpus: [WireDevice] {
+    get {_storage._gpus}
+    set {_uniqueStorage()._gpus = newValue}
+  }
+
+  package var capabilities: [WireCapability] {
+    get {_storage._capabilities}
+    set {_uniqueStorage()._capabilities = newValue}
+  }
+
+  package var runningJobs: UInt32 {
+    get {_storage._runningJobs}
+    set {_uniqueStorage()._runningJobs = newValue}
+  }
+
+  package var uptimeSeconds: Double {
+    get {_storage._uptimeSeconds}
+    set {_uniqueStorage()._uptimeSeconds = newValue}
+  }
+
+  package var kernel: String {
+    get {_storage._kernel}
+    set {_uniqueStorage()._kernel = newValue}
+  }
+
+  /// HOST:PORT by which other agents reach it
+  package var address: String {
+    get {_storage._address}
+    set {_uniqueStorage()._address = newValue}
+  }
+
+  /// when the node told its usage; 0: it is the node that answers
+  package var reportedUnixSeconds: Double {
+    get {_storage._reportedUnixSeconds}
+    set {_uniqueStorage()._reportedUnixSeconds = newValue}
+  }
+
+  /// 0 when not known
+  package var certificateNotAfterUnixSeconds: Double {
+    get {_storage._certificateNotAfterUnixSeconds}
+    set {_uniqueStorage()._certificateNotAfterUnixSeconds = newValue}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Takes no new jobs; those that it has run on.
+package nonisolated struct WireNodeCordonRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireNodeCordonReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: WireNode {
+    get {_node ?? WireNode()}
+    set {_node = newValue}
+  }
+  /// Returns true if `node` has been explicitly set.
+  package var hasNode: Bool {self._node != nil}
+  /// Clears the value of `node`. Subsequent reads from it will return its default value.
+  package mutating func clearNode() {self._node = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _node: WireNode? = nil
+}
+
+/// Takes no new jobs and hands over those that it has.
+package nonisolated struct WireNodeDrainRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: String = String()
+
+  /// Stop the jobs at once instead of taking a last checkpoint first.
+  package var now: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireNodeDrainReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: WireNode {
+    get {_node ?? WireNode()}
+    set {_node = newValue}
+  }
+  /// Returns true if `node` has been explicitly set.
+  package var hasNode: Bool {self._node != nil}
+  /// Clears the value of `node`. Subsequent reads from it will return its default value.
+  package mutating func clearNode() {self._node = nil}
+
+  /// jobs that are still on the node
+  package var jobsLeaving: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _node: WireNode? = nil
+}
+
+/// Takes jobs again: ends a cordon and a drain.
+package nonisolated struct WireNodeUndrainRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireNodeUndrainReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: WireNode {
+    get {_node ?? WireNode()}
+    set {_node = newValue}
+  }
+  /// Returns true if `node` has been explicitly set.
+  package var hasNode: Bool {self._node != nil}
+  /// Clears the value of `node`. Subsequent reads from it will return its default value.
+  package mutating func clearNode() {self._node = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _node: WireNode? = nil
+}
+
+package nonisolated struct WireClusterMembersRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireClusterMembersReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// by node name
+  package var members: [WireClusterMember] = []
+
+  /// whose view of gossip this is
+  package var answeredBy: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// A node as the replicated state, consensus and gossip see it.
+package nonisolated struct WireClusterMember: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: String = String()
 
   package var site: String = String()
 
   /// worker | gateway
   package var role: String = String()
 
-  /// alive | cordoned | draining
+  /// HOST:PORT
+  package var address: String = String()
+
+  /// joining | active | lost | left, by the replicated state
   package var state: String = String()
+
+  /// alive | suspect | dead | left, by the answering agent; empty when not known
+  package var gossip: String = String()
+
+  /// leader | voter | learner; empty when it is none
+  package var consensus: String = String()
+
+  package var isCordoned: Bool = false
+
+  package var isDraining: Bool = false
+
+  /// how long ago the answering agent heard from it; negative when never, 0 for itself
+  package var lastHeardSeconds: Double = 0
 
   package var version: String = String()
 
-  package var capacityVcpus: Double = 0
+  /// SWIM: how often the node has refuted a suspicion, and its starts
+  package var incarnation: UInt64 = 0
 
-  package var allocatedVcpus: Double = 0
+  /// its identity in consensus; 0 when it has none
+  package var member: UInt64 = 0
 
-  package var usedVcpus: Double = 0
+  package var joinedUnixSeconds: Double = 0
 
-  package var memoryBytes: UInt64 = 0
+  /// 0 when not known
+  package var certificateNotAfterUnixSeconds: Double = 0
 
-  package var memoryUsedBytes: UInt64 = 0
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package var gpus: [WireDevice] = []
+  package init() {}
+}
 
-  package var capabilities: [WireCapability] = []
+package nonisolated struct WireClusterVotersRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
 
-  package var runningJobs: UInt32 = 0
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
 
-  package var uptimeSeconds: Double = 0
+  package init() {}
+}
 
-  package var kernel: String = String()
+package nonisolated struct WireClusterVotersReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// node name; the leader when there is one
+  package var answeredBy: String = String()
+
+  /// node name; empty when there is none
+  package var leader: String = String()
+
+  package var term: UInt64 = 0
+
+  /// 0 when not known
+  package var leaderSinceUnixSeconds: Double = 0
+
+  package var commitIndex: UInt64 = 0
+
+  package var appliedIndex: UInt64 = 0
+
+  /// voters, then learners, each by node name
+  package var members: [WireConsensusMember] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireConsensusMember: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// its identity in consensus
+  package var member: UInt64 = 0
+
+  package var node: String = String()
+
+  package var site: String = String()
+
+  /// leader | voter | learner
+  package var role: String = String()
+
+  /// log entries that the leader knows it has; 0 when not known
+  package var matchIndex: UInt64 = 0
+
+  /// since it last answered the leader; negative when not known, 0 for the leader
+  package var lastContactSeconds: Double = 0
+
+  /// being replaced: it still votes until the change is complete
+  package var isLeaving: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireClusterEventsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// newest events to begin with; 0: 100
+  package var limit: UInt32 = 0
+
+  /// go on with what happens
+  package var follow: Bool = false
+
+  /// only about this node; empty: all
+  package var node: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireClusterEventsReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var events: [WireClusterEvent] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireClusterEvent: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var timeUnixSeconds: Double = 0
+
+  /// audit: what somebody asked for, from the replicated state; membership: gossip, as seen by one agent; consensus: elections, voters.
+  package var source: String = String()
+
+  /// audit: cordon, drain, undrain, revoke, keyring, join, leave, recover, ...; membership: alive, suspect, dead, left;
+  /// consensus: leader, no-leader, voter, learner, removed
+  package var kind: String = String()
+
+  /// whom it is about; may be empty
+  package var node: String = String()
+
+  /// who asked, or which agent saw it
+  package var by: String = String()
+
+  package var sentence: String = String()
+
+  /// its place in the replicated log; 0 for what is not in it
+  package var index: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireKeyringListRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireKeyringListReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// newest first
+  package var keys: [WireGossipKey] = []
+
+  package var nodeCount: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// A key that gossip is sealed with; the key itself is never told.
+package nonisolated struct WireGossipKey: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: UInt32 = 0
+
+  /// new datagrams are sealed with it; the others only open
+  package var isPrimary: Bool = false
+
+  package var createdUnixSeconds: Double = 0
+
+  /// nodes that are known to have it; 0 when that is not known
+  package var nodeCount: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireKeyringRotateRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireKeyringRotateReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// of the new key
+  package var id: UInt32 = 0
+
+  /// what happens next, one sentence
+  package var message: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Refuses a certificate from now on, everywhere. Exactly one of the two is given.
+package nonisolated struct WireCertificateRevokeRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// spiffe://...: every certificate of this identity that was issued until now
+  package var identity: String = String()
+
+  /// lower-case hexadecimal: one certificate
+  package var serial: String = String()
+
+  /// for the audit; may be empty
+  package var reason: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireCertificateRevokeReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var revocation: WireRevocation {
+    get {_revocation ?? WireRevocation()}
+    set {_revocation = newValue}
+  }
+  /// Returns true if `revocation` has been explicitly set.
+  package var hasRevocation: Bool {self._revocation != nil}
+  /// Clears the value of `revocation`. Subsequent reads from it will return its default value.
+  package mutating func clearRevocation() {self._revocation = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _revocation: WireRevocation? = nil
+}
+
+package nonisolated struct WireRevocationListRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireRevocationListReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var revocations: [WireRevocation] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireRevocation: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var identity: String = String()
+
+  package var serial: String = String()
+
+  /// certificates of the identity that were issued later are good
+  package var timeUnixSeconds: Double = 0
+
+  package var by: String = String()
+
+  package var reason: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1400,7 +2112,7 @@ package nonisolated struct WireJobCancelReply: Sendable {
 fileprivate nonisolated let _protobuf_package = "godwit.v1"
 
 nonisolated extension WireMethod: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{2}\u{d}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{2}&METHOD_ECHO\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{1}METHOD_NODE_CORDON\0\u{1}METHOD_NODE_DRAIN\0\u{1}METHOD_NODE_UNDRAIN\0\u{2}\u{a}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{2}\u{6}METHOD_CLUSTER_MEMBERS\0\u{1}METHOD_CLUSTER_VOTERS\0\u{1}METHOD_CLUSTER_EVENTS\0\u{1}METHOD_KEYRING_LIST\0\u{1}METHOD_KEYRING_ROTATE\0\u{1}METHOD_CERTIFICATE_REVOKE\0\u{1}METHOD_REVOCATION_LIST\0\u{2}\u{1a}METHOD_ECHO\0")
 }
 
 nonisolated extension WireFailure: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -1573,7 +2285,175 @@ nonisolated extension WireStatusRequest: SwiftProtobuf.Message, SwiftProtobuf._M
 
 nonisolated extension WireStatusReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StatusReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cluster\0\u{3}agent_version\0\u{1}leader\0\u{1}term\0\u{3}node_count\0\u{3}jobs_running\0\u{3}jobs_queued\0\u{3}jobs_at_risk\0\u{3}capacity_vcpus\0\u{3}allocated_vcpus\0\u{1}problems\0\u{3}uptime_seconds\0\u{3}jobs_suspended\0\u{3}jobs_ended\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cluster\0\u{3}agent_version\0\u{1}leader\0\u{1}term\0\u{3}node_count\0\u{3}jobs_running\0\u{3}jobs_queued\0\u{3}jobs_at_risk\0\u{3}capacity_vcpus\0\u{3}allocated_vcpus\0\u{1}problems\0\u{3}uptime_seconds\0\u{3}jobs_suspended\0\u{3}jobs_ended\0\u{1}health\0")
+
+  fileprivate class _StorageClass {
+    var _cluster: String = String()
+    var _agentVersion: String = String()
+    var _leader: String = String()
+    var _term: UInt64 = 0
+    var _nodeCount: UInt32 = 0
+    var _jobsRunning: UInt32 = 0
+    var _jobsQueued: UInt32 = 0
+    var _jobsAtRisk: UInt32 = 0
+    var _capacityVcpus: Double = 0
+    var _allocatedVcpus: Double = 0
+    var _problems: [String] = []
+    var _uptimeSeconds: Double = 0
+    var _jobsSuspended: UInt32 = 0
+    var _jobsEnded: UInt32 = 0
+    var _health: WireClusterHealth? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _cluster = source._cluster
+      _agentVersion = source._agentVersion
+      _leader = source._leader
+      _term = source._term
+      _nodeCount = source._nodeCount
+      _jobsRunning = source._jobsRunning
+      _jobsQueued = source._jobsQueued
+      _jobsAtRisk = source._jobsAtRisk
+      _capacityVcpus = source._capacityVcpus
+      _allocatedVcpus = source._allocatedVcpus
+      _problems = source._problems
+      _uptimeSeconds = source._uptimeSeconds
+      _jobsSuspended = source._jobsSuspended
+      _jobsEnded = source._jobsEnded
+      _health = source._health
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._cluster) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._agentVersion) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._leader) }()
+        case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._term) }()
+        case 5: try { try decoder.decodeSingularUInt32Field(value: &_storage._nodeCount) }()
+        case 6: try { try decoder.decodeSingularUInt32Field(value: &_storage._jobsRunning) }()
+        case 7: try { try decoder.decodeSingularUInt32Field(value: &_storage._jobsQueued) }()
+        case 8: try { try decoder.decodeSingularUInt32Field(value: &_storage._jobsAtRisk) }()
+        case 9: try { try decoder.decodeSingularDoubleField(value: &_storage._capacityVcpus) }()
+        case 10: try { try decoder.decodeSingularDoubleField(value: &_storage._allocatedVcpus) }()
+        case 11: try { try decoder.decodeRepeatedStringField(value: &_storage._problems) }()
+        case 12: try { try decoder.decodeSingularDoubleField(value: &_storage._uptimeSeconds) }()
+        case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._jobsSuspended) }()
+        case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._jobsEnded) }()
+        case 15: try { try decoder.decodeSingularMessageField(value: &_storage._health) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._cluster.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._cluster, fieldNumber: 1)
+      }
+      if !_storage._agentVersion.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._agentVersion, fieldNumber: 2)
+      }
+      if !_storage._leader.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._leader, fieldNumber: 3)
+      }
+      if _storage._term != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._term, fieldNumber: 4)
+      }
+      if _storage._nodeCount != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._nodeCount, fieldNumber: 5)
+      }
+      if _storage._jobsRunning != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._jobsRunning, fieldNumber: 6)
+      }
+      if _storage._jobsQueued != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._jobsQueued, fieldNumber: 7)
+      }
+      if _storage._jobsAtRisk != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._jobsAtRisk, fieldNumber: 8)
+      }
+      if _storage._capacityVcpus.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._capacityVcpus, fieldNumber: 9)
+      }
+      if _storage._allocatedVcpus.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._allocatedVcpus, fieldNumber: 10)
+      }
+      if !_storage._problems.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._problems, fieldNumber: 11)
+      }
+      if _storage._uptimeSeconds.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._uptimeSeconds, fieldNumber: 12)
+      }
+      if _storage._jobsSuspended != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._jobsSuspended, fieldNumber: 13)
+      }
+      if _storage._jobsEnded != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._jobsEnded, fieldNumber: 14)
+      }
+      try { if let v = _storage._health {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 15)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireStatusReply, rhs: WireStatusReply) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._cluster != rhs_storage._cluster {return false}
+        if _storage._agentVersion != rhs_storage._agentVersion {return false}
+        if _storage._leader != rhs_storage._leader {return false}
+        if _storage._term != rhs_storage._term {return false}
+        if _storage._nodeCount != rhs_storage._nodeCount {return false}
+        if _storage._jobsRunning != rhs_storage._jobsRunning {return false}
+        if _storage._jobsQueued != rhs_storage._jobsQueued {return false}
+        if _storage._jobsAtRisk != rhs_storage._jobsAtRisk {return false}
+        if _storage._capacityVcpus != rhs_storage._capacityVcpus {return false}
+        if _storage._allocatedVcpus != rhs_storage._allocatedVcpus {return false}
+        if _storage._problems != rhs_storage._problems {return false}
+        if _storage._uptimeSeconds != rhs_storage._uptimeSeconds {return false}
+        if _storage._jobsSuspended != rhs_storage._jobsSuspended {return false}
+        if _storage._jobsEnded != rhs_storage._jobsEnded {return false}
+        if _storage._health != rhs_storage._health {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClusterHealth: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClusterHealth"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}answered_by\0\u{3}voter_count\0\u{3}voters_answering\0\u{3}silent_voters\0\u{3}learner_count\0\u{3}nodes_alive\0\u{3}suspect_nodes\0\u{3}lost_nodes\0\u{3}joining_nodes\0\u{3}cordoned_nodes\0\u{3}draining_nodes\0\u{3}leader_since_unix_seconds\0\u{3}leaderless_seconds\0\u{3}partition_timeout_seconds\0\u{3}expiring_certificates\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1581,86 +2461,126 @@ nonisolated extension WireStatusReply: SwiftProtobuf.Message, SwiftProtobuf._Mes
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.cluster) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.agentVersion) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.leader) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.term) }()
-      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.nodeCount) }()
-      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.jobsRunning) }()
-      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.jobsQueued) }()
-      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.jobsAtRisk) }()
-      case 9: try { try decoder.decodeSingularDoubleField(value: &self.capacityVcpus) }()
-      case 10: try { try decoder.decodeSingularDoubleField(value: &self.allocatedVcpus) }()
-      case 11: try { try decoder.decodeRepeatedStringField(value: &self.problems) }()
-      case 12: try { try decoder.decodeSingularDoubleField(value: &self.uptimeSeconds) }()
-      case 13: try { try decoder.decodeSingularUInt32Field(value: &self.jobsSuspended) }()
-      case 14: try { try decoder.decodeSingularUInt32Field(value: &self.jobsEnded) }()
+      case 1: try { try decoder.decodeSingularStringField(value: &self.answeredBy) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.voterCount) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.votersAnswering) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.silentVoters) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.learnerCount) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.nodesAlive) }()
+      case 7: try { try decoder.decodeRepeatedStringField(value: &self.suspectNodes) }()
+      case 8: try { try decoder.decodeRepeatedStringField(value: &self.lostNodes) }()
+      case 9: try { try decoder.decodeRepeatedStringField(value: &self.joiningNodes) }()
+      case 10: try { try decoder.decodeRepeatedStringField(value: &self.cordonedNodes) }()
+      case 11: try { try decoder.decodeRepeatedStringField(value: &self.drainingNodes) }()
+      case 12: try { try decoder.decodeSingularDoubleField(value: &self.leaderSinceUnixSeconds) }()
+      case 13: try { try decoder.decodeSingularDoubleField(value: &self.leaderlessSeconds) }()
+      case 14: try { try decoder.decodeSingularDoubleField(value: &self.partitionTimeoutSeconds) }()
+      case 15: try { try decoder.decodeRepeatedMessageField(value: &self.expiringCertificates) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.cluster.isEmpty {
-      try visitor.visitSingularStringField(value: self.cluster, fieldNumber: 1)
+    if !self.answeredBy.isEmpty {
+      try visitor.visitSingularStringField(value: self.answeredBy, fieldNumber: 1)
     }
-    if !self.agentVersion.isEmpty {
-      try visitor.visitSingularStringField(value: self.agentVersion, fieldNumber: 2)
+    if self.voterCount != 0 {
+      try visitor.visitSingularUInt32Field(value: self.voterCount, fieldNumber: 2)
     }
-    if !self.leader.isEmpty {
-      try visitor.visitSingularStringField(value: self.leader, fieldNumber: 3)
+    if self.votersAnswering != 0 {
+      try visitor.visitSingularUInt32Field(value: self.votersAnswering, fieldNumber: 3)
     }
-    if self.term != 0 {
-      try visitor.visitSingularUInt64Field(value: self.term, fieldNumber: 4)
+    if !self.silentVoters.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.silentVoters, fieldNumber: 4)
     }
-    if self.nodeCount != 0 {
-      try visitor.visitSingularUInt32Field(value: self.nodeCount, fieldNumber: 5)
+    if self.learnerCount != 0 {
+      try visitor.visitSingularUInt32Field(value: self.learnerCount, fieldNumber: 5)
     }
-    if self.jobsRunning != 0 {
-      try visitor.visitSingularUInt32Field(value: self.jobsRunning, fieldNumber: 6)
+    if self.nodesAlive != 0 {
+      try visitor.visitSingularUInt32Field(value: self.nodesAlive, fieldNumber: 6)
     }
-    if self.jobsQueued != 0 {
-      try visitor.visitSingularUInt32Field(value: self.jobsQueued, fieldNumber: 7)
+    if !self.suspectNodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.suspectNodes, fieldNumber: 7)
     }
-    if self.jobsAtRisk != 0 {
-      try visitor.visitSingularUInt32Field(value: self.jobsAtRisk, fieldNumber: 8)
+    if !self.lostNodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.lostNodes, fieldNumber: 8)
     }
-    if self.capacityVcpus.bitPattern != 0 {
-      try visitor.visitSingularDoubleField(value: self.capacityVcpus, fieldNumber: 9)
+    if !self.joiningNodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.joiningNodes, fieldNumber: 9)
     }
-    if self.allocatedVcpus.bitPattern != 0 {
-      try visitor.visitSingularDoubleField(value: self.allocatedVcpus, fieldNumber: 10)
+    if !self.cordonedNodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.cordonedNodes, fieldNumber: 10)
     }
-    if !self.problems.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.problems, fieldNumber: 11)
+    if !self.drainingNodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.drainingNodes, fieldNumber: 11)
     }
-    if self.uptimeSeconds.bitPattern != 0 {
-      try visitor.visitSingularDoubleField(value: self.uptimeSeconds, fieldNumber: 12)
+    if self.leaderSinceUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.leaderSinceUnixSeconds, fieldNumber: 12)
     }
-    if self.jobsSuspended != 0 {
-      try visitor.visitSingularUInt32Field(value: self.jobsSuspended, fieldNumber: 13)
+    if self.leaderlessSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.leaderlessSeconds, fieldNumber: 13)
     }
-    if self.jobsEnded != 0 {
-      try visitor.visitSingularUInt32Field(value: self.jobsEnded, fieldNumber: 14)
+    if self.partitionTimeoutSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.partitionTimeoutSeconds, fieldNumber: 14)
+    }
+    if !self.expiringCertificates.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.expiringCertificates, fieldNumber: 15)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireStatusReply, rhs: WireStatusReply) -> Bool {
-    if lhs.cluster != rhs.cluster {return false}
-    if lhs.agentVersion != rhs.agentVersion {return false}
-    if lhs.leader != rhs.leader {return false}
-    if lhs.term != rhs.term {return false}
-    if lhs.nodeCount != rhs.nodeCount {return false}
-    if lhs.jobsRunning != rhs.jobsRunning {return false}
-    if lhs.jobsQueued != rhs.jobsQueued {return false}
-    if lhs.jobsAtRisk != rhs.jobsAtRisk {return false}
-    if lhs.capacityVcpus != rhs.capacityVcpus {return false}
-    if lhs.allocatedVcpus != rhs.allocatedVcpus {return false}
-    if lhs.problems != rhs.problems {return false}
-    if lhs.uptimeSeconds != rhs.uptimeSeconds {return false}
-    if lhs.jobsSuspended != rhs.jobsSuspended {return false}
-    if lhs.jobsEnded != rhs.jobsEnded {return false}
+  package static func ==(lhs: WireClusterHealth, rhs: WireClusterHealth) -> Bool {
+    if lhs.answeredBy != rhs.answeredBy {return false}
+    if lhs.voterCount != rhs.voterCount {return false}
+    if lhs.votersAnswering != rhs.votersAnswering {return false}
+    if lhs.silentVoters != rhs.silentVoters {return false}
+    if lhs.learnerCount != rhs.learnerCount {return false}
+    if lhs.nodesAlive != rhs.nodesAlive {return false}
+    if lhs.suspectNodes != rhs.suspectNodes {return false}
+    if lhs.lostNodes != rhs.lostNodes {return false}
+    if lhs.joiningNodes != rhs.joiningNodes {return false}
+    if lhs.cordonedNodes != rhs.cordonedNodes {return false}
+    if lhs.drainingNodes != rhs.drainingNodes {return false}
+    if lhs.leaderSinceUnixSeconds != rhs.leaderSinceUnixSeconds {return false}
+    if lhs.leaderlessSeconds != rhs.leaderlessSeconds {return false}
+    if lhs.partitionTimeoutSeconds != rhs.partitionTimeoutSeconds {return false}
+    if lhs.expiringCertificates != rhs.expiringCertificates {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCertificateExpiry: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CertificateExpiry"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{3}not_after_unix_seconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularDoubleField(value: &self.notAfterUnixSeconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if self.notAfterUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.notAfterUnixSeconds, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCertificateExpiry, rhs: WireCertificateExpiry) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.notAfterUnixSeconds != rhs.notAfterUnixSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1786,7 +2706,192 @@ nonisolated extension WireNodeShowReply: SwiftProtobuf.Message, SwiftProtobuf._M
 
 nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Node"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}site\0\u{1}role\0\u{1}state\0\u{1}version\0\u{3}capacity_vcpus\0\u{3}allocated_vcpus\0\u{3}used_vcpus\0\u{3}memory_bytes\0\u{3}memory_used_bytes\0\u{1}gpus\0\u{1}capabilities\0\u{3}running_jobs\0\u{3}uptime_seconds\0\u{1}kernel\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}site\0\u{1}role\0\u{1}state\0\u{1}version\0\u{3}capacity_vcpus\0\u{3}allocated_vcpus\0\u{3}used_vcpus\0\u{3}memory_bytes\0\u{3}memory_used_bytes\0\u{1}gpus\0\u{1}capabilities\0\u{3}running_jobs\0\u{3}uptime_seconds\0\u{1}kernel\0\u{1}address\0\u{3}reported_unix_seconds\0\u{3}certificate_not_after_unix_seconds\0")
+
+  fileprivate class _StorageClass {
+    var _name: String = String()
+    var _site: String = String()
+    var _role: String = String()
+    var _state: String = String()
+    var _version: String = String()
+    var _capacityVcpus: Double = 0
+    var _allocatedVcpus: Double = 0
+    var _usedVcpus: Double = 0
+    var _memoryBytes: UInt64 = 0
+    var _memoryUsedBytes: UInt64 = 0
+    var _gpus: [WireDevice] = []
+    var _capabilities: [WireCapability] = []
+    var _runningJobs: UInt32 = 0
+    var _uptimeSeconds: Double = 0
+    var _kernel: String = String()
+    var _address: String = String()
+    var _reportedUnixSeconds: Double = 0
+    var _certificateNotAfterUnixSeconds: Double = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _name = source._name
+      _site = source._site
+      _role = source._role
+      _state = source._state
+      _version = source._version
+      _capacityVcpus = source._capacityVcpus
+      _allocatedVcpus = source._allocatedVcpus
+      _usedVcpus = source._usedVcpus
+      _memoryBytes = source._memoryBytes
+      _memoryUsedBytes = source._memoryUsedBytes
+      _gpus = source._gpus
+      _capabilities = source._capabilities
+      _runningJobs = source._runningJobs
+      _uptimeSeconds = source._uptimeSeconds
+      _kernel = source._kernel
+      _address = source._address
+      _reportedUnixSeconds = source._reportedUnixSeconds
+      _certificateNotAfterUnixSeconds = source._certificateNotAfterUnixSeconds
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._site) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._role) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._state) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._version) }()
+        case 6: try { try decoder.decodeSingularDoubleField(value: &_storage._capacityVcpus) }()
+        case 7: try { try decoder.decodeSingularDoubleField(value: &_storage._allocatedVcpus) }()
+        case 8: try { try decoder.decodeSingularDoubleField(value: &_storage._usedVcpus) }()
+        case 9: try { try decoder.decodeSingularUInt64Field(value: &_storage._memoryBytes) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._memoryUsedBytes) }()
+        case 11: try { try decoder.decodeRepeatedMessageField(value: &_storage._gpus) }()
+        case 12: try { try decoder.decodeRepeatedMessageField(value: &_storage._capabilities) }()
+        case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._runningJobs) }()
+        case 14: try { try decoder.decodeSingularDoubleField(value: &_storage._uptimeSeconds) }()
+        case 15: try { try decoder.decodeSingularStringField(value: &_storage._kernel) }()
+        case 16: try { try decoder.decodeSingularStringField(value: &_storage._address) }()
+        case 17: try { try decoder.decodeSingularDoubleField(value: &_storage._reportedUnixSeconds) }()
+        case 18: try { try decoder.decodeSingularDoubleField(value: &_storage._certificateNotAfterUnixSeconds) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 1)
+      }
+      if !_storage._site.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._site, fieldNumber: 2)
+      }
+      if !_storage._role.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._role, fieldNumber: 3)
+      }
+      if !_storage._state.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._state, fieldNumber: 4)
+      }
+      if !_storage._version.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._version, fieldNumber: 5)
+      }
+      if _storage._capacityVcpus.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._capacityVcpus, fieldNumber: 6)
+      }
+      if _storage._allocatedVcpus.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._allocatedVcpus, fieldNumber: 7)
+      }
+      if _storage._usedVcpus.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._usedVcpus, fieldNumber: 8)
+      }
+      if _storage._memoryBytes != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._memoryBytes, fieldNumber: 9)
+      }
+      if _storage._memoryUsedBytes != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._memoryUsedBytes, fieldNumber: 10)
+      }
+      if !_storage._gpus.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._gpus, fieldNumber: 11)
+      }
+      if !_storage._capabilities.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._capabilities, fieldNumber: 12)
+      }
+      if _storage._runningJobs != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._runningJobs, fieldNumber: 13)
+      }
+      if _storage._uptimeSeconds.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._uptimeSeconds, fieldNumber: 14)
+      }
+      if !_storage._kernel.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._kernel, fieldNumber: 15)
+      }
+      if !_storage._address.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._address, fieldNumber: 16)
+      }
+      if _storage._reportedUnixSeconds.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._reportedUnixSeconds, fieldNumber: 17)
+      }
+      if _storage._certificateNotAfterUnixSeconds.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._certificateNotAfterUnixSeconds, fieldNumber: 18)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNode, rhs: WireNode) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._site != rhs_storage._site {return false}
+        if _storage._role != rhs_storage._role {return false}
+        if _storage._state != rhs_storage._state {return false}
+        if _storage._version != rhs_storage._version {return false}
+        if _storage._capacityVcpus != rhs_storage._capacityVcpus {return false}
+        if _storage._allocatedVcpus != rhs_storage._allocatedVcpus {return false}
+        if _storage._usedVcpus != rhs_storage._usedVcpus {return false}
+        if _storage._memoryBytes != rhs_storage._memoryBytes {return false}
+        if _storage._memoryUsedBytes != rhs_storage._memoryUsedBytes {return false}
+        if _storage._gpus != rhs_storage._gpus {return false}
+        if _storage._capabilities != rhs_storage._capabilities {return false}
+        if _storage._runningJobs != rhs_storage._runningJobs {return false}
+        if _storage._uptimeSeconds != rhs_storage._uptimeSeconds {return false}
+        if _storage._kernel != rhs_storage._kernel {return false}
+        if _storage._address != rhs_storage._address {return false}
+        if _storage._reportedUnixSeconds != rhs_storage._reportedUnixSeconds {return false}
+        if _storage._certificateNotAfterUnixSeconds != rhs_storage._certificateNotAfterUnixSeconds {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeCordonRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeCordonRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1794,29 +2899,285 @@ nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImp
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.site) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.role) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.state) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self.version) }()
-      case 6: try { try decoder.decodeSingularDoubleField(value: &self.capacityVcpus) }()
-      case 7: try { try decoder.decodeSingularDoubleField(value: &self.allocatedVcpus) }()
-      case 8: try { try decoder.decodeSingularDoubleField(value: &self.usedVcpus) }()
-      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.memoryBytes) }()
-      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.memoryUsedBytes) }()
-      case 11: try { try decoder.decodeRepeatedMessageField(value: &self.gpus) }()
-      case 12: try { try decoder.decodeRepeatedMessageField(value: &self.capabilities) }()
-      case 13: try { try decoder.decodeSingularUInt32Field(value: &self.runningJobs) }()
-      case 14: try { try decoder.decodeSingularDoubleField(value: &self.uptimeSeconds) }()
-      case 15: try { try decoder.decodeSingularStringField(value: &self.kernel) }()
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.name.isEmpty {
-      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeCordonRequest, rhs: WireNodeCordonRequest) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeCordonReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeCordonReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._node) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._node {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeCordonReply, rhs: WireNodeCordonReply) -> Bool {
+    if lhs._node != rhs._node {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeDrainRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeDrainRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}now\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.now) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if self.now != false {
+      try visitor.visitSingularBoolField(value: self.now, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeDrainRequest, rhs: WireNodeDrainRequest) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.now != rhs.now {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeDrainReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeDrainReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{3}jobs_leaving\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._node) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.jobsLeaving) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._node {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.jobsLeaving != 0 {
+      try visitor.visitSingularUInt32Field(value: self.jobsLeaving, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeDrainReply, rhs: WireNodeDrainReply) -> Bool {
+    if lhs._node != rhs._node {return false}
+    if lhs.jobsLeaving != rhs.jobsLeaving {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeUndrainRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeUndrainRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeUndrainRequest, rhs: WireNodeUndrainRequest) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeUndrainReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeUndrainReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._node) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._node {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeUndrainReply, rhs: WireNodeUndrainReply) -> Bool {
+    if lhs._node != rhs._node {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClusterMembersRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClusterMembersRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireClusterMembersRequest, rhs: WireClusterMembersRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClusterMembersReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClusterMembersReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{3}answered_by\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.members) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.answeredBy) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.members.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.members, fieldNumber: 1)
+    }
+    if !self.answeredBy.isEmpty {
+      try visitor.visitSingularStringField(value: self.answeredBy, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireClusterMembersReply, rhs: WireClusterMembersReply) -> Bool {
+    if lhs.members != rhs.members {return false}
+    if lhs.answeredBy != rhs.answeredBy {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClusterMember: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClusterMember"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}site\0\u{1}role\0\u{1}address\0\u{1}state\0\u{1}gossip\0\u{1}consensus\0\u{3}is_cordoned\0\u{3}is_draining\0\u{3}last_heard_seconds\0\u{1}version\0\u{1}incarnation\0\u{1}member\0\u{3}joined_unix_seconds\0\u{3}certificate_not_after_unix_seconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.site) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.role) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.state) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.gossip) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.consensus) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.isCordoned) }()
+      case 9: try { try decoder.decodeSingularBoolField(value: &self.isDraining) }()
+      case 10: try { try decoder.decodeSingularDoubleField(value: &self.lastHeardSeconds) }()
+      case 11: try { try decoder.decodeSingularStringField(value: &self.version) }()
+      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.incarnation) }()
+      case 13: try { try decoder.decodeSingularUInt64Field(value: &self.member) }()
+      case 14: try { try decoder.decodeSingularDoubleField(value: &self.joinedUnixSeconds) }()
+      case 15: try { try decoder.decodeSingularDoubleField(value: &self.certificateNotAfterUnixSeconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
     }
     if !self.site.isEmpty {
       try visitor.visitSingularStringField(value: self.site, fieldNumber: 2)
@@ -1824,61 +3185,656 @@ nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImp
     if !self.role.isEmpty {
       try visitor.visitSingularStringField(value: self.role, fieldNumber: 3)
     }
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 4)
+    }
     if !self.state.isEmpty {
-      try visitor.visitSingularStringField(value: self.state, fieldNumber: 4)
+      try visitor.visitSingularStringField(value: self.state, fieldNumber: 5)
+    }
+    if !self.gossip.isEmpty {
+      try visitor.visitSingularStringField(value: self.gossip, fieldNumber: 6)
+    }
+    if !self.consensus.isEmpty {
+      try visitor.visitSingularStringField(value: self.consensus, fieldNumber: 7)
+    }
+    if self.isCordoned != false {
+      try visitor.visitSingularBoolField(value: self.isCordoned, fieldNumber: 8)
+    }
+    if self.isDraining != false {
+      try visitor.visitSingularBoolField(value: self.isDraining, fieldNumber: 9)
+    }
+    if self.lastHeardSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.lastHeardSeconds, fieldNumber: 10)
     }
     if !self.version.isEmpty {
-      try visitor.visitSingularStringField(value: self.version, fieldNumber: 5)
+      try visitor.visitSingularStringField(value: self.version, fieldNumber: 11)
     }
-    if self.capacityVcpus.bitPattern != 0 {
-      try visitor.visitSingularDoubleField(value: self.capacityVcpus, fieldNumber: 6)
+    if self.incarnation != 0 {
+      try visitor.visitSingularUInt64Field(value: self.incarnation, fieldNumber: 12)
     }
-    if self.allocatedVcpus.bitPattern != 0 {
-      try visitor.visitSingularDoubleField(value: self.allocatedVcpus, fieldNumber: 7)
+    if self.member != 0 {
+      try visitor.visitSingularUInt64Field(value: self.member, fieldNumber: 13)
     }
-    if self.usedVcpus.bitPattern != 0 {
-      try visitor.visitSingularDoubleField(value: self.usedVcpus, fieldNumber: 8)
+    if self.joinedUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.joinedUnixSeconds, fieldNumber: 14)
     }
-    if self.memoryBytes != 0 {
-      try visitor.visitSingularUInt64Field(value: self.memoryBytes, fieldNumber: 9)
-    }
-    if self.memoryUsedBytes != 0 {
-      try visitor.visitSingularUInt64Field(value: self.memoryUsedBytes, fieldNumber: 10)
-    }
-    if !self.gpus.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.gpus, fieldNumber: 11)
-    }
-    if !self.capabilities.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.capabilities, fieldNumber: 12)
-    }
-    if self.runningJobs != 0 {
-      try visitor.visitSingularUInt32Field(value: self.runningJobs, fieldNumber: 13)
-    }
-    if self.uptimeSeconds.bitPattern != 0 {
-      try visitor.visitSingularDoubleField(value: self.uptimeSeconds, fieldNumber: 14)
-    }
-    if !self.kernel.isEmpty {
-      try visitor.visitSingularStringField(value: self.kernel, fieldNumber: 15)
+    if self.certificateNotAfterUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.certificateNotAfterUnixSeconds, fieldNumber: 15)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: WireNode, rhs: WireNode) -> Bool {
-    if lhs.name != rhs.name {return false}
+  package static func ==(lhs: WireClusterMember, rhs: WireClusterMember) -> Bool {
+    if lhs.node != rhs.node {return false}
     if lhs.site != rhs.site {return false}
     if lhs.role != rhs.role {return false}
+    if lhs.address != rhs.address {return false}
     if lhs.state != rhs.state {return false}
+    if lhs.gossip != rhs.gossip {return false}
+    if lhs.consensus != rhs.consensus {return false}
+    if lhs.isCordoned != rhs.isCordoned {return false}
+    if lhs.isDraining != rhs.isDraining {return false}
+    if lhs.lastHeardSeconds != rhs.lastHeardSeconds {return false}
     if lhs.version != rhs.version {return false}
-    if lhs.capacityVcpus != rhs.capacityVcpus {return false}
-    if lhs.allocatedVcpus != rhs.allocatedVcpus {return false}
-    if lhs.usedVcpus != rhs.usedVcpus {return false}
-    if lhs.memoryBytes != rhs.memoryBytes {return false}
-    if lhs.memoryUsedBytes != rhs.memoryUsedBytes {return false}
-    if lhs.gpus != rhs.gpus {return false}
-    if lhs.capabilities != rhs.capabilities {return false}
-    if lhs.runningJobs != rhs.runningJobs {return false}
-    if lhs.uptimeSeconds != rhs.uptimeSeconds {return false}
-    if lhs.kernel != rhs.kernel {return false}
+    if lhs.incarnation != rhs.incarnation {return false}
+    if lhs.member != rhs.member {return false}
+    if lhs.joinedUnixSeconds != rhs.joinedUnixSeconds {return false}
+    if lhs.certificateNotAfterUnixSeconds != rhs.certificateNotAfterUnixSeconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClusterVotersRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClusterVotersRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireClusterVotersRequest, rhs: WireClusterVotersRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClusterVotersReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClusterVotersReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}answered_by\0\u{1}leader\0\u{1}term\0\u{3}leader_since_unix_seconds\0\u{3}commit_index\0\u{3}applied_index\0\u{1}members\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.answeredBy) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.leader) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.term) }()
+      case 4: try { try decoder.decodeSingularDoubleField(value: &self.leaderSinceUnixSeconds) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.commitIndex) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.appliedIndex) }()
+      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.members) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.answeredBy.isEmpty {
+      try visitor.visitSingularStringField(value: self.answeredBy, fieldNumber: 1)
+    }
+    if !self.leader.isEmpty {
+      try visitor.visitSingularStringField(value: self.leader, fieldNumber: 2)
+    }
+    if self.term != 0 {
+      try visitor.visitSingularUInt64Field(value: self.term, fieldNumber: 3)
+    }
+    if self.leaderSinceUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.leaderSinceUnixSeconds, fieldNumber: 4)
+    }
+    if self.commitIndex != 0 {
+      try visitor.visitSingularUInt64Field(value: self.commitIndex, fieldNumber: 5)
+    }
+    if self.appliedIndex != 0 {
+      try visitor.visitSingularUInt64Field(value: self.appliedIndex, fieldNumber: 6)
+    }
+    if !self.members.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.members, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireClusterVotersReply, rhs: WireClusterVotersReply) -> Bool {
+    if lhs.answeredBy != rhs.answeredBy {return false}
+    if lhs.leader != rhs.leader {return false}
+    if lhs.term != rhs.term {return false}
+    if lhs.leaderSinceUnixSeconds != rhs.leaderSinceUnixSeconds {return false}
+    if lhs.commitIndex != rhs.commitIndex {return false}
+    if lhs.appliedIndex != rhs.appliedIndex {return false}
+    if lhs.members != rhs.members {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireConsensusMember: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ConsensusMember"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{1}node\0\u{1}site\0\u{1}role\0\u{3}match_index\0\u{3}last_contact_seconds\0\u{3}is_leaving\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.member) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.site) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.role) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.matchIndex) }()
+      case 6: try { try decoder.decodeSingularDoubleField(value: &self.lastContactSeconds) }()
+      case 7: try { try decoder.decodeSingularBoolField(value: &self.isLeaving) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.member != 0 {
+      try visitor.visitSingularUInt64Field(value: self.member, fieldNumber: 1)
+    }
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 2)
+    }
+    if !self.site.isEmpty {
+      try visitor.visitSingularStringField(value: self.site, fieldNumber: 3)
+    }
+    if !self.role.isEmpty {
+      try visitor.visitSingularStringField(value: self.role, fieldNumber: 4)
+    }
+    if self.matchIndex != 0 {
+      try visitor.visitSingularUInt64Field(value: self.matchIndex, fieldNumber: 5)
+    }
+    if self.lastContactSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.lastContactSeconds, fieldNumber: 6)
+    }
+    if self.isLeaving != false {
+      try visitor.visitSingularBoolField(value: self.isLeaving, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireConsensusMember, rhs: WireConsensusMember) -> Bool {
+    if lhs.member != rhs.member {return false}
+    if lhs.node != rhs.node {return false}
+    if lhs.site != rhs.site {return false}
+    if lhs.role != rhs.role {return false}
+    if lhs.matchIndex != rhs.matchIndex {return false}
+    if lhs.lastContactSeconds != rhs.lastContactSeconds {return false}
+    if lhs.isLeaving != rhs.isLeaving {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClusterEventsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClusterEventsRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}limit\0\u{1}follow\0\u{1}node\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.limit) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.follow) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.limit != 0 {
+      try visitor.visitSingularUInt32Field(value: self.limit, fieldNumber: 1)
+    }
+    if self.follow != false {
+      try visitor.visitSingularBoolField(value: self.follow, fieldNumber: 2)
+    }
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireClusterEventsRequest, rhs: WireClusterEventsRequest) -> Bool {
+    if lhs.limit != rhs.limit {return false}
+    if lhs.follow != rhs.follow {return false}
+    if lhs.node != rhs.node {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClusterEventsReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClusterEventsReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}events\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.events) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.events.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.events, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireClusterEventsReply, rhs: WireClusterEventsReply) -> Bool {
+    if lhs.events != rhs.events {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireClusterEvent: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ClusterEvent"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}time_unix_seconds\0\u{1}source\0\u{1}kind\0\u{1}node\0\u{1}by\0\u{1}sentence\0\u{1}index\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularDoubleField(value: &self.timeUnixSeconds) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.source) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.kind) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.by) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.sentence) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.index) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.timeUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.timeUnixSeconds, fieldNumber: 1)
+    }
+    if !self.source.isEmpty {
+      try visitor.visitSingularStringField(value: self.source, fieldNumber: 2)
+    }
+    if !self.kind.isEmpty {
+      try visitor.visitSingularStringField(value: self.kind, fieldNumber: 3)
+    }
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 4)
+    }
+    if !self.by.isEmpty {
+      try visitor.visitSingularStringField(value: self.by, fieldNumber: 5)
+    }
+    if !self.sentence.isEmpty {
+      try visitor.visitSingularStringField(value: self.sentence, fieldNumber: 6)
+    }
+    if self.index != 0 {
+      try visitor.visitSingularUInt64Field(value: self.index, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireClusterEvent, rhs: WireClusterEvent) -> Bool {
+    if lhs.timeUnixSeconds != rhs.timeUnixSeconds {return false}
+    if lhs.source != rhs.source {return false}
+    if lhs.kind != rhs.kind {return false}
+    if lhs.node != rhs.node {return false}
+    if lhs.by != rhs.by {return false}
+    if lhs.sentence != rhs.sentence {return false}
+    if lhs.index != rhs.index {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireKeyringListRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".KeyringListRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireKeyringListRequest, rhs: WireKeyringListRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireKeyringListReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".KeyringListReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}keys\0\u{3}node_count\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.keys) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.nodeCount) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.keys.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.keys, fieldNumber: 1)
+    }
+    if self.nodeCount != 0 {
+      try visitor.visitSingularUInt32Field(value: self.nodeCount, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireKeyringListReply, rhs: WireKeyringListReply) -> Bool {
+    if lhs.keys != rhs.keys {return false}
+    if lhs.nodeCount != rhs.nodeCount {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireGossipKey: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".GossipKey"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}is_primary\0\u{3}created_unix_seconds\0\u{3}node_count\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.isPrimary) }()
+      case 3: try { try decoder.decodeSingularDoubleField(value: &self.createdUnixSeconds) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.nodeCount) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.id != 0 {
+      try visitor.visitSingularUInt32Field(value: self.id, fieldNumber: 1)
+    }
+    if self.isPrimary != false {
+      try visitor.visitSingularBoolField(value: self.isPrimary, fieldNumber: 2)
+    }
+    if self.createdUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.createdUnixSeconds, fieldNumber: 3)
+    }
+    if self.nodeCount != 0 {
+      try visitor.visitSingularUInt32Field(value: self.nodeCount, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireGossipKey, rhs: WireGossipKey) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.isPrimary != rhs.isPrimary {return false}
+    if lhs.createdUnixSeconds != rhs.createdUnixSeconds {return false}
+    if lhs.nodeCount != rhs.nodeCount {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireKeyringRotateRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".KeyringRotateRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireKeyringRotateRequest, rhs: WireKeyringRotateRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireKeyringRotateReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".KeyringRotateReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}message\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.message) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.id != 0 {
+      try visitor.visitSingularUInt32Field(value: self.id, fieldNumber: 1)
+    }
+    if !self.message.isEmpty {
+      try visitor.visitSingularStringField(value: self.message, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireKeyringRotateReply, rhs: WireKeyringRotateReply) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.message != rhs.message {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCertificateRevokeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CertificateRevokeRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}identity\0\u{1}serial\0\u{1}reason\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.identity) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.serial) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.identity.isEmpty {
+      try visitor.visitSingularStringField(value: self.identity, fieldNumber: 1)
+    }
+    if !self.serial.isEmpty {
+      try visitor.visitSingularStringField(value: self.serial, fieldNumber: 2)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCertificateRevokeRequest, rhs: WireCertificateRevokeRequest) -> Bool {
+    if lhs.identity != rhs.identity {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCertificateRevokeReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CertificateRevokeReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revocation\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._revocation) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._revocation {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCertificateRevokeReply, rhs: WireCertificateRevokeReply) -> Bool {
+    if lhs._revocation != rhs._revocation {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireRevocationListRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RevocationListRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireRevocationListRequest, rhs: WireRevocationListRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireRevocationListReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RevocationListReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revocations\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.revocations) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.revocations.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.revocations, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireRevocationListReply, rhs: WireRevocationListReply) -> Bool {
+    if lhs.revocations != rhs.revocations {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireRevocation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Revocation"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}identity\0\u{1}serial\0\u{3}time_unix_seconds\0\u{1}by\0\u{1}reason\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.identity) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.serial) }()
+      case 3: try { try decoder.decodeSingularDoubleField(value: &self.timeUnixSeconds) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.by) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.identity.isEmpty {
+      try visitor.visitSingularStringField(value: self.identity, fieldNumber: 1)
+    }
+    if !self.serial.isEmpty {
+      try visitor.visitSingularStringField(value: self.serial, fieldNumber: 2)
+    }
+    if self.timeUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.timeUnixSeconds, fieldNumber: 3)
+    }
+    if !self.by.isEmpty {
+      try visitor.visitSingularStringField(value: self.by, fieldNumber: 4)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireRevocation, rhs: WireRevocation) -> Bool {
+    if lhs.identity != rhs.identity {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.timeUnixSeconds != rhs.timeUnixSeconds {return false}
+    if lhs.by != rhs.by {return false}
+    if lhs.reason != rhs.reason {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

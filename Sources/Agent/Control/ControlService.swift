@@ -99,7 +99,7 @@ struct ControlService: RPCHandler {
             var reply = WireEchoReply()
             reply.payload = try call.decode(WireEchoRequest.self).payload
             call.reply(reply)
-        case .unspecified, .UNRECOGNIZED:
+        default:
             throw RPCFailure(
                 .unimplemented,
                 "this agent (\(AgentProgram.version)) does not know method \(call.method.rawValue); upgrade the agent"
