@@ -10,6 +10,7 @@ import ResourceSamples
 extension NodeController {
     /// Begins a queued job when the node has room for it, and says why it waits when not.
     func beginIfRoom(_ record: JobRecord) {
+        guard fence.mayRun else { return }
         let moment = now()
         if let notBefore = record.notBefore, moment < notBefore { return }
         let obstacle = claimRoom(for: record.id, record.specification, memoryLimit: record.memoryLimit)
@@ -152,7 +153,9 @@ extension NodeController {
 
     /// A container has ended, whoever caused it: reports it, deletes what is left, and looks at the job again.
     private func ended(_ key: ContainerKey, _ exit: ContainerExit) async {
-        guard containers[key.job]?.key == key, containers[key.job]?.exit == nil else { return }
+        guard let status = containers[key.job], status.key == key, status.exit == nil else { return }
+        // What the node had no right to run any more was not ended by anything that the job did.
+        let exit = status.isFenced ? .lost : exit
         containers[key.job]?.exit = exit
         operations[key.job]?.containerEnded?()
         let consumed = host.sample(key)?.cpuTime
@@ -201,6 +204,20 @@ extension NodeController {
                 // Not in a tight loop: the operation ends after a pause and is tried again.
                 try? await Task.sleep(for: settings.stopRetry)
             }
+        }
+    }
+
+    /// Ends all containers that may not run while no leader can be reached: by then the leader may have given their jobs to others.
+    ///
+    /// Their shims do the same when this agent does not come to it.
+    func endFenced(_ state: ClusterState) {
+        for (job, status) in containers where status.exit == nil && operations[job] == nil {
+            guard state.job(job)?.specification.onPartition != .continue else { continue }
+            if !status.isFenced {
+                logger.warning("container.fenced", metadata: ["container": "\(status.key)", "reason": "no leader was heard from in time"])
+            }
+            containers[job]?.isFenced = true
+            end(status.key, grace: .zero)
         }
     }
 
@@ -256,7 +273,9 @@ extension NodeController {
         var seen: Set<JobID> = []
         for container in found {
             let record = state.job(container.key.job)
-            guard let record, record.incarnation == container.key.incarnation, record.state.mayHaveContainer else {
+            guard let record, record.incarnation == container.key.incarnation, record.state.mayHaveContainer,
+                record.node == node
+            else {
                 await endStray(container, record)
                 continue
             }

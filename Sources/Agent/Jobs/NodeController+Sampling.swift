@@ -16,6 +16,7 @@ extension NodeController {
         sample(at: moment)
         metrics.samplingPass.record(duration: began.duration(to: .now))
         let state = await replica.state
+        if !fence.mayRun { endFenced(state) }
         var changes: [AllocationChange] = []
         if isDue(lastControlPass, every: settings.controlPeriod) {
             lastControlPass = steady()
@@ -30,7 +31,7 @@ extension NodeController {
                 status.exit == nil, record.request == nil
             {
                 checkpoint(record, status.key)
-            } else if record.state == .queued {
+            } else if record.state == .queued || (containers[record.id] == nil && record.node == node) {
                 await reconcile([record.id])
             }
         }
@@ -119,10 +120,18 @@ extension NodeController {
         return record.ledger.settled + max(reading, record.ledger.current)
     }
 
-    /// Asks the policy about all jobs, writes what it says to the cgroups, and returns what is worth keeping.
+    /// The jobs whose shares of this node the policy decides about.
+    private func jobsHere(_ state: ClusterState) -> [JobRecord] {
+        state.liveJobs.filter { record in
+            guard record.state != .suspended else { return false }
+            return record.state.mayHaveContainer ? record.node == node : isHere(record)
+        }
+    }
+
+    /// Asks the policy about this node's jobs, writes what it says to the cgroups, and returns what is worth keeping.
     private func decide(_ state: ClusterState) -> [AllocationChange] {
         let began = ContinuousClock.now
-        let records = state.liveJobs.filter { $0.state != .suspended }
+        let records = jobsHere(state)
         let allocations = qos.decide(jobs: records.map(view), capacity: settings.capacity, now: policyMoment())
         metrics.controlPass.record(duration: began.duration(to: .now))
         var changes: [AllocationChange] = []
@@ -298,7 +307,7 @@ extension NodeController {
     /// What admission control says about a job that is not submitted yet.
     func admission(of specification: JobSpecification, at moment: Timestamp) async -> AdmissionSummary {
         let candidate = JobView(id: JobID(rawValue: "candidate"), specification: specification, submitted: moment)
-        let others = await replica.state.liveJobs.filter { $0.state != .suspended }.map(view)
+        let others = jobsHere(await replica.state).map(view)
         let answer = qos.admit(candidate, among: others, capacity: settings.capacity, now: moment)
         return AdmissionSummary(
             verdict: AdmissionSummary.Verdict(rawValue: answer.verdict.rawValue) ?? .infeasible,

@@ -62,6 +62,8 @@ actor NodeController {
     let metrics: AgentMetrics
     let logger: Logger
     let settings: NodeControllerSettings
+    /// Whether this node may run containers now.
+    let fence: any Fence
     /// The wall clock, which people and records go by; it can be set back.
     let now: @Sendable () -> Timestamp
     /// The clock that periods are counted by; it never goes back.
@@ -105,6 +107,8 @@ actor NodeController {
         var availableSeconds = 0.0
         var watchedSeconds = 0.0
         var isFrozen = false
+        /// Whether it is being ended because this node may run nothing any more.
+        var isFenced = false
         /// Why the last allocation, or a limit, is not in its cgroup; nil when all is.
         var allocationProblem: String?
         var limitsProblem: String?
@@ -139,6 +143,7 @@ actor NodeController {
         hub: ChangeHub,
         metrics: AgentMetrics,
         settings: NodeControllerSettings,
+        fence: any Fence = NoFence(),
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp,
         steady: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
@@ -151,6 +156,7 @@ actor NodeController {
         self.hub = hub
         self.metrics = metrics
         self.settings = settings
+        self.fence = fence
         self.logger = logger
         self.now = now
         self.steady = steady
@@ -207,8 +213,27 @@ actor NodeController {
         await collectRetired(state)
     }
 
+    /// Whether what is to be done for a job is to be done here.
+    func isHere(_ record: JobRecord) -> Bool {
+        switch record.task {
+        case .none: containers[record.id] != nil || record.node == node || record.node == nil
+        case .wait: record.assignedNode == nil || record.assignedNode == node
+        case .start, .restore, .run, .checkpoint, .stop: record.node == node
+        }
+    }
+
     private func carryOut(_ record: JobRecord) {
         let status = containers[record.id]
+        guard isHere(record) else {
+            // Another node's now: what is left of it here has no right to run.
+            if let status {
+                if status.exit == nil { end(status.key, grace: .zero) }
+            } else {
+                claims[record.id] = nil
+            }
+            standings[record.id] = nil
+            return
+        }
         switch record.task {
         case .none:
             if let status, status.exit == nil { end(status.key, grace: .zero) }
@@ -219,13 +244,13 @@ actor NodeController {
             if let status {
                 // An older incarnation must be gone before the next one starts.
                 if status.exit == nil { end(status.key, grace: .zero) }
-            } else {
+            } else if fence.mayRun {
                 start(record, ContainerKey(job: record.id, incarnation: incarnation))
             }
         case .restore(let incarnation, let generation):
             if let status {
                 if status.exit == nil { end(status.key, grace: .zero) }
-            } else {
+            } else if fence.mayRun {
                 restore(record, ContainerKey(job: record.id, incarnation: incarnation), from: generation)
             }
         case .run(let incarnation):
@@ -309,7 +334,8 @@ actor NodeController {
     }
 
     private func collectRetired(_ state: ClusterState) async {
-        for (job, generation) in state.retiringCheckpoints where operations[job]?.kind != .restore {
+        for (job, generation) in state.retiringCheckpoints
+        where operations[job]?.kind != .restore && state.job(job)?.checkpoint(generation)?.node == node {
             do {
                 try await images.remove(job: job, generation: generation)
                 try await replica.propose(.checkpointRetired(job: job, generation: generation))
