@@ -76,7 +76,7 @@ let package = Package(
             name: "Agent",
             dependencies: [
                 "ClusterModel", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
-                "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage",
+                "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage", "SWIM", "WireFormat",
                 "Containers", "ImageStore", "GPU",
                 httpTypes, hummingbird, lifecycle, logging, metrics, nio, protobuf, unixSignals, yams,
             ]
@@ -154,7 +154,7 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "AgentConfiguration", "Checkpointing", "ClusterModel", "ClusterState", "Containers",
-                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "ResourceSamples", "Storage", "TLS",
+                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "ResourceSamples", "SWIM", "Storage", "TLS",
                 "Transport", logging, metrics, nio, protobuf,
             ]
         ),
