@@ -76,8 +76,8 @@ let package = Package(
             name: "Agent",
             dependencies: [
                 "ClusterModel", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
-                "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage", "SWIM", "WireFormat",
-                "Containers", "ImageStore", "GPU",
+                "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage",
+                "Containers", "ImageStore", "GPU", "SWIM", "WireFormat",
                 httpTypes, hummingbird, lifecycle, logging, metrics, nio, protobuf, unixSignals, yams,
             ]
         ),
