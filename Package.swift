@@ -77,7 +77,7 @@ let package = Package(
             dependencies: [
                 "ClusterModel", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
                 "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage",
-                "Containers", "ImageStore", "GPU",
+                "Containers", "ImageStore", "GPU", "SWIM", "WireFormat",
                 httpTypes, hummingbird, lifecycle, logging, metrics, nio, protobuf, unixSignals, yams,
             ]
         ),
@@ -154,7 +154,7 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "AgentConfiguration", "Checkpointing", "ClusterModel", "ClusterState", "Containers",
-                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "ResourceSamples", "Storage", "TLS",
+                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "ResourceSamples", "SWIM", "Storage", "TLS",
                 "Transport", logging, metrics, nio, protobuf,
             ]
         ),

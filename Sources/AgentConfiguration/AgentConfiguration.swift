@@ -7,6 +7,8 @@ package import ClusterModel
 package struct AgentConfiguration: Sendable, Equatable {
     package var identity = IdentityConfiguration()
     package var listen = ListenConfiguration()
+    package var cluster = ClusterConfiguration()
+    package var gossip = GossipConfiguration()
     package var folders = FolderConfiguration()
     package var cgroup = CgroupConfiguration()
     package var programs = ProgramConfiguration()
@@ -39,6 +41,41 @@ package struct ListenConfiguration: Sendable, Equatable {
     package var address = "::"
     /// TCP port; 0 takes a free one and prints it.
     package var port = 7420
+}
+
+/// The cluster that the agent is a member of; which one that is says the certificate.
+package struct ClusterConfiguration: Sendable, Equatable {
+    /// Whether the agent may get a vote in consensus.
+    package enum Voter: String, Sendable, CaseIterable { case auto, never }
+
+    /// Longest list of agents to join through.
+    package static let joinLimit = 64
+
+    /// Agents of the cluster, any of which lets this one in; empty makes a new cluster of one.
+    ///
+    /// An agent that is a member already does not need them.
+    package var join: [PeerAddress] = []
+    /// Where others reach this agent; nil leaves it to the agent.
+    ///
+    /// It takes `listen.address`, or when that means every address the first one of the machine that is not loopback. Without
+    /// a port it is that of `listen.port`.
+    package var advertise: PeerAddress?
+    /// How long containers may run without a leader, and how much longer than that a silent node is waited for.
+    package var partitionTimeout: Duration = .seconds(30)
+    /// Whether the leader may make this agent a voter.
+    package var voter: Voter = .auto
+}
+
+/// How agents notice that one of them is gone.
+package struct GossipConfiguration: Sendable, Equatable {
+    /// What the network between agents is like.
+    package enum Profile: String, Sendable, CaseIterable {
+        /// `lan` while all members are of one site, `wan` else.
+        case auto
+        case lan, wan
+    }
+
+    package var profile: Profile = .auto
 }
 
 /// Where the agent keeps things.

@@ -31,7 +31,8 @@ package struct ConfigurationField: Sendable {
 
 /// A section of the configuration, in the order of the file.
 package enum ConfigurationSection: String, Sendable, CaseIterable {
-    case identity, listen, folders, cgroup, programs, metrics, sampling, qos, checkpoints, images, containerLogs, log
+    case identity, listen, cluster, gossip, folders, cgroup, programs, metrics, sampling, qos, checkpoints, images,
+        containerLogs, log
     case shutdown, limits
 
     /// How variables of the environment for this section begin: `GODWIT_CONTAINER_LOGS_`.
@@ -42,6 +43,8 @@ package enum ConfigurationSection: String, Sendable, CaseIterable {
         switch self {
         case .identity: "Who this agent is. Site and role are what the certificate says, not what is written here."
         case .listen: "Where the control plane listens, for users and for other agents (TLS 1.3, client certificates)."
+        case .cluster: "The cluster that this agent belongs to. Which one it is says the certificate."
+        case .gossip: "How agents notice that one of them is gone (UDP, the port of the control plane)."
         case .folders: "Where the agent keeps things. Folders are made when they are missing."
         case .cgroup: "Where containers stand in the cgroup tree."
         case .programs: "Programs that the agent runs. A name without / is looked for in PATH."
@@ -211,8 +214,44 @@ extension ConfigurationField {
     }
 }
 
+/// Addresses of agents: a list, or one text with commas, as the environment and flags have it.
+private func addresses(_ node: DocumentNode, _ path: String, _ reader: inout DocumentReader) -> [PeerAddress]? {
+    var elements: [(text: String, place: DocumentPlace)] = []
+    switch node.content {
+    case .sequence(let nodes):
+        for node in nodes {
+            guard let text = reader.text(node, path: path, expected: "HOST or HOST:PORT") else { return nil }
+            elements.append((text, node.place))
+        }
+    case .scalar(let text, _):
+        // `[]` is how a file, and so a flag, says none.
+        guard text != "[]" else { return [] }
+        elements = text.split { $0 == "," || $0.isWhitespace }.map { (String($0), node.place) }
+    case .mapping:
+        reader.report(node.place, path, "expected a list such as [10.0.0.1, 10.0.0.2:7420], found \(node.kindText)")
+        return nil
+    }
+    guard elements.count <= ClusterConfiguration.joinLimit else {
+        reader.report(
+            node.place,
+            path,
+            "\(elements.count) addresses are too many; \(ClusterConfiguration.joinLimit) will do, any one is enough"
+        )
+        return nil
+    }
+    var addresses: [PeerAddress] = []
+    var isGood = true
+    for (text, place) in elements {
+        do throws(PeerAddress.Problem) { addresses.append(try PeerAddress(text)) } catch {
+            reader.report(place, path, error.message)
+            isGood = false
+        }
+    }
+    return isGood ? addresses : nil
+}
+
 /// Whether a text looks like an IP address; the system call that uses it has the last word.
-private func isAddress(_ text: String) -> Bool {
+func isAddress(_ text: String) -> Bool {
     if text.contains(":") {
         let isHexadecimal = text.allSatisfy { $0.isHexDigit || $0 == ":" || $0 == "." }
         return isHexadecimal && text.count <= 45
@@ -229,7 +268,8 @@ extension ConfigurationField {
     private static let disk: ClosedRange<ByteCount> = .zero ... .bytes(1 << 60)
 
     /// Every field, in the order of the file.
-    package static let all: [ConfigurationField] = identity + system + decisions + keeping + ending
+    package static let all: [ConfigurationField] =
+        identity + cluster + folders + system + decisions + keeping + ending
 
     private static let identity: [ConfigurationField] = [
         .path(
@@ -252,6 +292,64 @@ extension ConfigurationField {
             "TCP port",
             "The port to listen on; 0 takes a free one and logs it."
         ),
+    ]
+
+    private static let cluster: [ConfigurationField] = [
+        Self(
+            section: .cluster,
+            key: "join",
+            unit: "list of HOST[:PORT]",
+            range: "at most \(ClusterConfiguration.joinLimit)",
+            effect: "Agents of the cluster to join, any that answers will do; none makes a new cluster of one. "
+                + "A member finds the others again by itself."
+        ) {
+            "[" + $0.cluster.join.map { yamlScalar($0.description, isQuoted: true) }.joined(separator: ", ") + "]"
+        } read: { node, path, configuration, reader in
+            if let addresses = addresses(node, path, &reader) { configuration.cluster.join = addresses }
+        },
+        Self(
+            section: .cluster,
+            key: "advertise",
+            unit: "HOST[:PORT]",
+            range: "or nothing",
+            effect:
+                "Where the others reach this agent, when that is not the listen address; nothing means that address, "
+                + "or the machine's first that is not loopback."
+        ) {
+            $0.cluster.advertise.map { yamlScalar($0.description, isQuoted: true) } ?? "\"\""
+        } read: { node, path, configuration, reader in
+            guard let text = reader.text(node, path: path, expected: "an address") else { return }
+            guard !text.isEmpty else {
+                configuration.cluster.advertise = nil
+                return
+            }
+            do throws(PeerAddress.Problem) { configuration.cluster.advertise = try PeerAddress(text) } catch {
+                reader.report(node.place, path, error.message)
+            }
+        },
+        .duration(
+            .cluster,
+            "partitionTimeout",
+            \.cluster.partitionTimeout,
+            .seconds(5) ... .seconds(3600),
+            "How long jobs run on a node that hears no leader, unless they say `onPartition: continue`; a lost node's jobs "
+                + "start elsewhere a little later. The same on every node."
+        ),
+        .choice(
+            .cluster,
+            "voter",
+            \.cluster.voter,
+            "Whether this agent may vote; never for machines that come and go, or have a slow disk."
+        ),
+        .choice(
+            .gossip,
+            "profile",
+            \.gossip.profile,
+            "What the network between agents is like; auto takes lan while all are of one site, else wan."
+        ),
+    ]
+
+    private static let folders: [ConfigurationField] = [
         .path(
             .folders,
             "state",

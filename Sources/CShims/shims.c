@@ -75,8 +75,14 @@ static int window_destroy(BIO *bio) {
     return 1;
 }
 
+/* Where a context keeps its list of revocations; what asks it is the same for all. */
+static int revocations_index = -1;
+static godwit_revocation_check revocation_check;
+
 int godwit_window_setup(void) {
     if (window_method != NULL) return 1;
+    revocations_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    if (revocations_index < 0) return 0;
     BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "window");
     if (method == NULL) return 0;
     BIO_meth_set_read(method, window_read);
@@ -105,10 +111,19 @@ void godwit_window_discard(godwit_window *window) {
 
 /* ---- contexts */
 
-/* Changes no verdict; only keeps the certificate, so that the refusal can name it. */
-static int keep_refused(int is_good, X509_STORE_CTX *store) {
-    if (is_good) return 1;
+static int is_revoked(SSL *ssl, X509 *certificate) {
+    SSL_CTX *ctx = ssl == NULL ? NULL : SSL_get_SSL_CTX(ssl);
+    void *list = ctx == NULL ? NULL : SSL_CTX_get_ex_data(ctx, revocations_index);
+    return list != NULL && certificate != NULL && revocation_check(list, certificate);
+}
+
+/* Refuses what was revoked, and keeps a refused certificate, so that the refusal can name it. */
+static int judge(int is_good, X509_STORE_CTX *store) {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    if (is_good) {
+        if (!is_revoked(ssl, X509_STORE_CTX_get_current_cert(store))) return 1;
+        X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REVOKED);
+    }
     X509 *certificate = X509_STORE_CTX_get0_cert(store);
     BIO *bio = ssl == NULL ? NULL : SSL_get_rbio(ssl);
     godwit_window *window = bio == NULL ? NULL : BIO_get_data(bio);
@@ -131,9 +146,14 @@ int godwit_ctx_configure(SSL_CTX *ctx, int is_server) {
     if (is_server && SSL_CTX_set_num_tickets(ctx, 0) != 1) return 0;
     /* A client's chain is one or two certificates of less than 1 KiB. */
     SSL_CTX_set_max_cert_list(ctx, 16 * 1024);
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, keep_refused);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, judge);
     SSL_CTX_set_verify_depth(ctx, 2);
     return 1;
+}
+
+int godwit_ctx_set_revocations(SSL_CTX *ctx, godwit_revocation_check check, void *list) {
+    revocation_check = check;
+    return SSL_CTX_set_ex_data(ctx, revocations_index, list);
 }
 
 /* ---- certificates */

@@ -8,6 +8,8 @@ package struct Decision: Sendable, Codable, Equatable {
         case deadlineAtRisk, deadlineMet, deadlineMissed
         /// A deadline that was at risk can be kept again.
         case deadlineSafe
+        /// A node was chosen for the job, or the choice was taken back.
+        case placed
     }
 
     /// A named number that the decision rests on, for programs.

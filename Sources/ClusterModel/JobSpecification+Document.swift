@@ -23,6 +23,9 @@ extension JobSpecification {
             ("retries", retries == defaults.retries ? nil : retries.document),
             ("checkpoint", checkpoint == defaults.checkpoint ? nil : checkpoint.document),
             ("labels", labels.isEmpty ? nil : .mapping(labels.map { ($0.key, .text($0.value)) })),
+            ("constraints", constraints == defaults.constraints ? nil : constraints.document),
+            ("spread", spread == defaults.spread ? nil : .text(spread.rawValue)),
+            ("onPartition", onPartition == defaults.onPartition ? nil : .text(onPartition.rawValue)),
         ]
         return .mapping(pairs)
     }
@@ -90,6 +93,20 @@ extension JobSpecification.CheckpointRules {
             ("generations", .plain("\(generations)")),
             ("recovery", .text(recovery.rawValue)),
             ("tcpEstablished", tcpEstablished ? .flag(true) : nil),
+        ])
+    }
+}
+
+extension JobSpecification.Constraints {
+    fileprivate var document: DocumentNode {
+        func choice(_ words: [String]) -> DocumentNode? {
+            words.isEmpty ? nil : words.count == 1 ? .text(words[0]) : .list(words.map(DocumentNode.text))
+        }
+        return .mapping([
+            ("site", choice(sites.map(\.rawValue))),
+            ("role", choice(roles.map(\.rawValue))),
+            ("node", choice(nodes.map(\.rawValue))),
+            ("labels", labels.isEmpty ? nil : .mapping(labels.map { ($0.key, .text($0.value)) })),
         ])
     }
 }

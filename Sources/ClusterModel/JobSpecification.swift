@@ -36,6 +36,19 @@ package struct JobSpecification: Sendable, Codable, Equatable {
     package var checkpoint: CheckpointRules
     /// Text that users attach, sorted by key.
     package var labels: [Label]
+    // Nil stands for the default in these three, so that specifications of version 1 are read, and written as they were.
+    var partitionRule: PartitionRule?
+    var givenConstraints: Constraints?
+    var givenSpread: Spread?
+
+    // The names of the stored form.
+    private enum CodingKeys: String, CodingKey {
+        case name, kind, image, command, environment, workingDirectory, user, mounts, resources, objective, policy
+        case maxOverprogress, weight, retries, checkpoint, labels
+        case partitionRule = "onPartition"
+        case givenConstraints = "constraints"
+        case givenSpread = "spread"
+    }
 
     package init(name: String, kind: Kind, image: ImageSource) {
         self.name = name

@@ -13,7 +13,7 @@ package struct DocumentProblems: Error, Sendable, Equatable, CustomStringConvert
 ///
 /// The keys, their units, defaults and effects are in the article <doc:JobDocuments>.
 package struct JobSpecificationParser {
-    private var reader = DocumentReader()
+    var reader = DocumentReader()
     private let folder: String
     private let now: Timestamp
 
@@ -39,7 +39,8 @@ package struct JobSpecificationParser {
 
     private static let keys = [
         "name", "kind", "image", "command", "env", "workingDirectory", "user", "mounts", "resources", "objective",
-        "policy", "maxOverprogress", "weight", "retries", "checkpoint", "labels",
+        "policy", "maxOverprogress", "weight", "retries", "checkpoint", "labels", "constraints",
+        "spread", "onPartition",
     ]
 
     private mutating func specification(_ document: DocumentNode) -> JobSpecification? {
@@ -66,7 +67,10 @@ package struct JobSpecificationParser {
         if let node = root["weight"] { result.weight = reader.number(node, path: "weight", in: 0.01...100) ?? 1 }
         if let node = root["retries"] { result.retries = retries(node) }
         if let node = root["checkpoint"] { result.checkpoint = checkpoint(node) }
-        if let node = root["labels"] { result.labels = labels(node) }
+        if let node = root["labels"] { result.labels = labels(node, "labels", example: "labels: {project: climate}") }
+        if let node = root["constraints"] { result.constraints = constraints(node) }
+        if let node = root["spread"] { result.spread = reader.choice(node, path: "spread") ?? .nodes }
+        if let node = root["onPartition"] { result.onPartition = reader.choice(node, path: "onPartition") ?? .stop }
         return name == nil || image == nil ? nil : result
     }
 }
@@ -221,10 +225,10 @@ extension JobSpecificationParser {
         return result.sorted { $0.name < $1.name }
     }
 
-    private mutating func labels(_ node: DocumentNode) -> [JobSpecification.Label] {
+    mutating func labels(_ node: DocumentNode, _ path: String, example: String) -> [JobSpecification.Label] {
         var result: [JobSpecification.Label] = []
-        for (key, value) in pairs(node, "labels", example: "labels: {project: climate}") {
-            let path = "labels.\(key.text)"
+        for (key, value) in pairs(node, path, example: example) {
+            let path = "\(path).\(key.text)"
             guard (1...63).contains(key.text.utf8.count) else {
                 reader.report(key.place, path, "a label's key has 1 to 63 characters")
                 continue

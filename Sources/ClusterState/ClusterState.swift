@@ -1,12 +1,16 @@
 package import ClusterModel
 
-/// The state machine that all agents of a cluster agree on: jobs, their history in numbers, and their checkpoints.
+/// The state machine that all agents of a cluster agree on: jobs, their history in numbers, their checkpoints, nodes, and who is trusted.
 ///
 /// It changes only by `apply(_:)`, which reads no clock and draws no number: the same commands give the same state everywhere.
 /// A command that is refused changes nothing.
 package struct ClusterState: Sendable, Equatable {
-    /// The version of the stored form; `init(from:)` refuses newer ones.
-    package static let formatVersion = 1
+    /// The newest version of commands and stored state that this program knows; `init(from:)` refuses newer ones.
+    package static let newestVersion = 2
+    /// The version that every node of a cluster knows: before it, a cluster had one node.
+    package static let oldestVersion = 2
+    /// Versions of the stored form that `init(from:)` reads.
+    static let readVersions = 1...newestVersion
     /// Newest measured iterations that a record keeps.
     package static let measuredIterationLimit = 64
     /// A container that ended sooner than this after its start was lost quickly.
@@ -15,9 +19,18 @@ package struct ClusterState: Sendable, Equatable {
     package static let quickLossLimit = 10
 
     package internal(set) var limits = StateLimits()
-    private var records = RecordTable()
+    var records = RecordTable()
     /// The number of the newest decision.
     package internal(set) var lastDecision: UInt64 = 0
+    /// The version of commands and stored state that every node knows, so that a cluster is upgraded node by node.
+    ///
+    /// The least that the live nodes know; it never falls. See `Command.requiredVersion`.
+    package internal(set) var version = oldestVersion
+    var nodeTable = NodeTable()
+    /// The greatest member number that a node ever had.
+    var lastMember: UInt64 = 0
+    var trustRecords = TrustRecords()
+    var auditLog = AuditLog()
 
     // Found again from the records when a snapshot is read.
     private(set) var liveNames: [String: JobID] = [:]
@@ -101,7 +114,13 @@ extension ClusterState {
     }
 
     private mutating func accept(_ command: Command) throws(Refusal) -> Acceptance {
-        switch command {
+        guard command.requiredVersion <= version else {
+            throw Refusal(
+                .conflict,
+                "Some node still runs a version of godwitd that does not know this; upgrade all nodes first."
+            )
+        }
+        return switch command {
         case .configure(let limits): try configure(limits)
         case .submit(let submission): try submit(submission)
         case .requestCheckpoint(let job, let stops, let user, let time):
@@ -145,11 +164,27 @@ extension ClusterState {
         case .allocate(let changes, let time): try allocate(changes, at: time)
         case .note(let decisions): note(decisions)
         case .prune(let time): prune(at: time)
+        case .registerNode(let registration): try register(registration)
+        case .nodeLeft(let departure): try nodeLeft(departure)
+        case .nodeLost(let node, let reason, let time): try nodeLost(node, reason: reason, at: time)
+        case .cordon(let node, let user, let time): try cordon(node, by: user, at: time)
+        case .drain(let node, let restartsJobs, let user, let time):
+            try drain(node, restartsJobs: restartsJobs, by: user, at: time)
+        case .undrain(let node, let user, let time): try undrain(node, by: user, at: time)
+        case .assign(let job, let node, let reason, let time):
+            try change(job, at: time) { (change) throws(Refusal) in try change.assign(to: node, because: reason) }
+        case .unassign(let job, let reason, let time):
+            try change(job, at: time) { (change) throws(Refusal) in try change.unassign(because: reason) }
+        case .nameCluster(let id, let time): try nameCluster(id, at: time)
+        case .revoke(let revocation): try revoke(revocation)
+        case .setKeyring(let keyring): try setKeyring(keyring)
+        case .trust(let authority): try trust(authority)
+        case .distrust(let fingerprint, let user, let time): try distrust(fingerprint, by: user, at: time)
         }
     }
 
     /// Runs a change on a copy of a record and takes it over when it was not refused.
-    private mutating func change(
+    mutating func change(
         _ id: JobID,
         at time: Timestamp,
         _ body: (inout JobChange) throws(Refusal) -> Void
@@ -157,7 +192,7 @@ extension ClusterState {
         guard let record = records[id] else {
             throw Refusal(.notFound, "There is no job \(id); it may have been forgotten.")
         }
-        var change = JobChange(record: record, time: time)
+        var change = JobChange(record: record, time: time, nodes: nodeTable)
         try body(&change)
         var acceptance = Acceptance()
         take(change, into: &acceptance)
@@ -165,7 +200,7 @@ extension ClusterState {
     }
 
     /// Stores a changed record and numbers its decisions.
-    private mutating func take(_ change: JobChange, into acceptance: inout Acceptance) {
+    mutating func take(_ change: JobChange, into acceptance: inout Acceptance) {
         let id = change.record.id
         if records[id] != change.record {
             acceptance.changed.append(id)
@@ -240,7 +275,7 @@ extension ClusterState {
                 "\(liveNames.count) jobs have not ended, which is the bound (limits.jobs). Wait for one to end, or raise it."
             )
         }
-        var change = JobChange(record: JobRecord(submission), time: submission.time)
+        var change = JobChange(record: JobRecord(submission), time: submission.time, nodes: nodeTable)
         change.submitted()
         liveNames[name] = submission.id
         if let key { submissions[key] = submission.id }
@@ -257,7 +292,7 @@ extension ClusterState {
             guard let record = records[reading.job], record.incarnation == reading.incarnation,
                 record.incarnationStarted != nil
             else { continue }
-            var change = JobChange(record: record, time: time)
+            var change = JobChange(record: record, time: time, nodes: nodeTable)
             change.record.ledger.record(reading.consumed)
             change.checkObjective()
             take(change, into: &acceptance)
@@ -273,7 +308,7 @@ extension ClusterState {
         var acceptance = Acceptance()
         for allocation in changes {
             guard let record = records[allocation.job], !record.state.isFinal else { continue }
-            var change = JobChange(record: record, time: time)
+            var change = JobChange(record: record, time: time, nodes: nodeTable)
             change.record.allocation = record.pinnedAllocation ?? allocation.allocation
             if let decision = allocation.decision { change.note(decision) }
             take(change, into: &acceptance)
@@ -286,7 +321,7 @@ extension ClusterState {
         var acceptance = Acceptance()
         for decision in decisions {
             guard let record = records[decision.job] else { continue }
-            var change = JobChange(record: record, time: decision.time)
+            var change = JobChange(record: record, time: decision.time, nodes: nodeTable)
             change.note(decision)
             take(change, into: &acceptance)
         }
@@ -311,6 +346,8 @@ extension ClusterState {
             acceptance.pruned.append(entry.id)
         }
         acceptance.pruned.sort()
+        pruneNodes(at: time, into: &acceptance)
+        pruneRevocations(at: time, into: &acceptance)
         return acceptance
     }
 }
@@ -318,20 +355,25 @@ extension ClusterState {
 // MARK: The stored form
 
 extension ClusterState: Codable {
-    private enum CodingKeys: String, CodingKey { case formatVersion, limits, lastDecision, jobs }
+    private enum CodingKeys: String, CodingKey {
+        case formatVersion, limits, lastDecision, jobs
+        // From version 2.
+        case nodes, lastMember, trust, audit
+    }
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         let version = try container.decode(Int.self, forKey: .formatVersion)
-        guard version == Self.formatVersion else {
+        guard Self.readVersions.contains(version) else {
             throw DecodingError.dataCorruptedError(
                 forKey: .formatVersion,
                 in: container,
                 debugDescription:
-                    "the state has format \(version), and this program reads format \(Self.formatVersion); "
+                    "the state has format \(version), and this program reads formats up to \(Self.newestVersion); "
                     + "start the version of godwitd that wrote it"
             )
         }
+        self.version = max(version, Self.oldestVersion)
         limits = try container.decode(StateLimits.self, forKey: .limits)
         lastDecision = try container.decode(UInt64.self, forKey: .lastDecision)
         for record in try container.decode([JobRecord].self, forKey: .jobs) {
@@ -341,13 +383,24 @@ extension ClusterState: Codable {
                 submissions[SubmissionKey(submitter: record.submitter, key: key)] = record.id
             }
         }
+        for record in try container.decodeIfPresent([NodeRecord].self, forKey: .nodes) ?? [] {
+            nodeTable[record.node] = record
+        }
+        lastMember = try container.decodeIfPresent(UInt64.self, forKey: .lastMember) ?? 0
+        trustRecords = try container.decodeIfPresent(TrustRecords.self, forKey: .trust) ?? TrustRecords()
+        auditLog = try container.decodeIfPresent(AuditLog.self, forKey: .audit) ?? AuditLog()
     }
 
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode(Self.formatVersion, forKey: .formatVersion)
+        // What came with a later version than that of the cluster cannot have been used yet.
+        try container.encode(version, forKey: .formatVersion)
         try container.encode(limits, forKey: .limits)
         try container.encode(lastDecision, forKey: .lastDecision)
         try container.encode(jobs, forKey: .jobs)
+        try container.encode(nodes, forKey: .nodes)
+        try container.encode(lastMember, forKey: .lastMember)
+        try container.encode(trustRecords, forKey: .trust)
+        try container.encode(auditLog, forKey: .audit)
     }
 }

@@ -5,7 +5,7 @@ package import ClusterModel
 /// Times and identities are inside, so that every replay does the same.
 ///
 /// A command is made durable before anything that follows from it is done. The names of the payloads' fields are part of the
-/// stored format; a new field must be optional.
+/// stored format; a new field must be optional. What is added after version 2 must say so in ``requiredVersion``.
 package enum Command: Sendable, Codable, Equatable {
     /// Sets the bounds of the state.
     case configure(StateLimits)
@@ -62,8 +62,102 @@ package enum Command: Sendable, Codable, Equatable {
     case allocate(changes: [AllocationChange], time: Timestamp)
     /// Keeps decisions that change nothing else. Those about unknown jobs are left out.
     case note([Decision])
-    /// Forgets jobs that ended longer ago than the bounds say.
+    /// Forgets jobs that ended longer ago than the bounds say, and with them nodes that left and revocations that are over.
     case prune(time: Timestamp)
+
+    // Nodes.
+    /// Says who a node is and what it has; repeating it changes nothing.
+    case registerNode(NodeRegistration)
+    /// A node goes for good.
+    case nodeLeft(NodeDeparture)
+    /// A node has not answered for so long that nothing of the cluster can run there any more.
+    case nodeLost(node: NodeID, reason: String, time: Timestamp)
+    /// Gives a node no new jobs.
+    case cordon(node: NodeID, by: UserID, time: Timestamp)
+    /// Gives a node no new jobs, takes back those that have not begun, and lets the others end.
+    ///
+    /// `restartsJobs` does not wait: jobs whose `checkpoint.recovery` allows a new start are stopped and begun anew elsewhere.
+    case drain(node: NodeID, restartsJobs: Bool, by: UserID, time: Timestamp)
+    /// Ends both `cordon` and `drain`.
+    case undrain(node: NodeID, by: UserID, time: Timestamp)
+    /// Chooses the node that a queued job is to be begun on.
+    case assign(job: JobID, node: NodeID, reason: String, time: Timestamp)
+    /// Takes the choice back.
+    case unassign(job: JobID, reason: String, time: Timestamp)
+
+    // Who is trusted.
+    /// Gives the cluster its name, once.
+    case nameCluster(ClusterID, time: Timestamp)
+    case revoke(Revocation)
+    /// Replaces the keyring; refused unless the version follows the present one, so that of two rotations at once one is told.
+    case setKeyring(StoredKeyring)
+    case trust(TrustedAuthority)
+    case distrust(fingerprint: String, by: UserID, time: Timestamp)
+
+    /// The names in the stored form.
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case configure, submit, requestCheckpoint, requestRestore, requestResize, requestCancel, waiting, begin, started
+        case adopted, exited, restoreFailed, beginCheckpoint, checkpointRecorded, checkpointFailed, checkpointDamaged
+        case checkpointRetired, ledger, allocate, note, prune
+        case registerNode, nodeLeft, nodeLost, cordon, drain, undrain, assign, unassign
+        case nameCluster, revoke, setKeyring, trust, distrust
+    }
+}
+
+extension Command {
+    /// The version of the state from which on this may be proposed; up to there some node would not understand it.
+    ///
+    /// A case, or a field of a payload that changes what is done, that comes after version 2 answers with its version here.
+    package var requiredVersion: Int {
+        switch self {
+        case .configure, .submit, .requestCheckpoint, .requestRestore, .requestResize, .requestCancel, .waiting, .begin,
+            .started, .adopted, .exited, .restoreFailed, .beginCheckpoint, .checkpointRecorded, .checkpointFailed,
+            .checkpointDamaged, .checkpointRetired, .ledger, .allocate, .note, .prune, .registerNode, .nodeLeft,
+            .nodeLost, .cordon, .drain, .undrain, .assign, .unassign, .nameCluster, .revoke, .setKeyring, .trust,
+            .distrust:
+            ClusterState.oldestVersion
+        }
+    }
+}
+
+/// A command as it is read from a log or a message: one that this program does not know is told apart from damage.
+///
+/// A member that skipped a command it does not know would from then on hold another state than the others, and act on it. So an unknown
+/// command is an error: who reads it from the log stops and asks for a newer program, who is asked to propose it refuses.
+package struct StoredCommand: Sendable, Codable, Equatable {
+    package var command: Command
+
+    /// Takes the command as it is.
+    package init(_ command: Command) { self.command = command }
+
+    private struct AnyKey: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+
+    /// Throws `UnknownCommand` for a case that this program lacks, and a `DecodingError` for everything else.
+    package init(from decoder: any Decoder) throws {
+        let keys = try decoder.container(keyedBy: AnyKey.self).allKeys.map(\.stringValue).sorted()
+        if let name = keys.first, keys.count == 1, Command.CodingKeys(rawValue: name) == nil {
+            throw UnknownCommand(name: name)
+        }
+        command = try Command(from: decoder)
+    }
+
+    package func encode(to encoder: any Encoder) throws { try command.encode(to: encoder) }
+}
+
+/// A command that only a newer program knows.
+package struct UnknownCommand: Error, Sendable, Equatable, CustomStringConvertible {
+    /// As it is stored.
+    package var name: String
+
+    package var description: String {
+        "the command '\(name)' comes from a newer version of godwitd than this one (\(productVersion)); install the version that the "
+            + "other nodes run, nothing is lost meanwhile"
+    }
 }
 
 /// A job as it enters the cluster.
@@ -220,6 +314,10 @@ package struct Acceptance: Sendable, Equatable {
     package var pruned: [JobID] = []
     /// The job that a submission made, or found when it was a repetition.
     package var submitted: JobID?
+    /// Nodes whose records changed, sorted.
+    package var changedNodes: [NodeID] = []
+    /// Whether the cluster's name, keyring, trusted authorities or revocations changed.
+    package var changedTrust = false
 }
 
 /// Why a command was not accepted: one line for people, with the remedy.

@@ -132,7 +132,7 @@ extension JobChange {
     }
 
     /// Chooses what follows a checkpoint that cannot be used.
-    private mutating func next(after failed: Resumption, because why: String) {
+    mutating func next(after failed: Resumption, because why: String) {
         record.failedRestores.append(failed.generation)
         record.incarnationStarted = nil
         if failed.origin != .named, let entry = restorable(before: failed.generation) {
@@ -159,10 +159,10 @@ extension JobChange {
         }
     }
 
-    /// The newest complete generation that was not tried in vain, older than `bound` if there is one.
+    /// The newest complete generation on a node that is there and that was not tried in vain, older than `bound` if there is one.
     func restorable(before bound: CheckpointGeneration?) -> CatalogEntry? {
         record.catalog.last { entry in
-            entry.state == .complete && !record.failedRestores.contains(entry.generation)
+            entry.state == .complete && nodes.holds(entry) && !record.failedRestores.contains(entry.generation)
                 && entry.completedIterations == record.completedIterations
                 && bound.map { entry.generation < $0 } ?? true
         }

@@ -43,7 +43,9 @@ extension JobChange {
                 "Take one with `godwit job checkpoint \(record.specification.name)` while it runs."
             )
         }
-        guard let generation, !record.goodCheckpoints.contains(where: { $0.generation == generation }) else { return }
+        guard let generation, !record.goodCheckpoints.contains(where: { $0.generation == generation }) else {
+            return try requireReachable(generation)
+        }
         if let entry = record.checkpoint(generation), entry.state == .damaged {
             throw Refusal(
                 .conflict,
@@ -54,14 +56,30 @@ extension JobChange {
         throw Refusal(.notFound, "'\(record.specification.name)' has no checkpoint \(generation). Good ones: \(good).")
     }
 
+    /// Refuses when no node that is there has the generation, or any when it is nil.
+    private func requireReachable(_ generation: CheckpointGeneration?) throws(Refusal) {
+        let wanted = record.goodCheckpoints.filter { generation == nil || $0.generation == generation }
+        guard !wanted.contains(where: nodes.holds), let entry = wanted.last else { return }
+        throw refuse(
+            "checkpoint \(entry.generation) is on node \(entry.node), which is not there",
+            "Restore it when that node is back, or cancel the job and submit it again."
+        )
+    }
+
     /// Puts the job into the queue to go on from a generation, or from the newest good one; without any it is suspended.
     mutating func resume(from generation: CheckpointGeneration?, origin: Resumption.Origin) {
         let entry = generation.flatMap { record.checkpoint($0) } ?? restorable(before: nil)
-        guard let entry, entry.state == .complete else {
+        guard let entry, entry.state == .complete, nodes.holds(entry) else {
             record.incarnationStarted = nil
+            guard let entry = unreachable else {
+                return enter(
+                    .suspended,
+                    "No complete checkpoint is left to go on from. Cancel the job and submit it again."
+                )
+            }
             return enter(
                 .suspended,
-                "No complete checkpoint is left to go on from. Cancel the job and submit it again."
+                "Checkpoint \(entry.generation) is on node \(entry.node), which is not there. Restore the job when it is back, or cancel it."
             )
         }
         fallBack(to: entry)

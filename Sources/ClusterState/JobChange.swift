@@ -4,11 +4,14 @@ import ClusterModel
 struct JobChange {
     var record: JobRecord
     let time: Timestamp
+    /// As they are when the transition happens.
+    let nodes: NodeTable
     private(set) var decisions: [Decision] = []
 
-    init(record: JobRecord, time: Timestamp) {
+    init(record: JobRecord, time: Timestamp, nodes: NodeTable) {
         self.record = record
         self.time = time
+        self.nodes = nodes
     }
 
     /// Adds a decision of this transition.
@@ -32,6 +35,7 @@ struct JobChange {
     mutating func enter(_ state: JobState, _ message: String) {
         if record.state != state { record.stateSince = time }
         record.state = state
+        if state != .queued, !state.mayHaveContainer { record.assignment = nil }
         record.message = message
     }
 
@@ -81,6 +85,7 @@ extension JobChange {
         record.notBefore = notBefore
         record.incarnationStarted = nil
         record.openCheckpoint = nil
+        record.assignment = nil
         enter(.queued, message)
     }
 }
@@ -93,6 +98,7 @@ extension JobChange {
         if let notBefore = record.notBefore, time < notBefore {
             throw refuse("its next try is due in \((notBefore - time).text)", "Begin it then.")
         }
+        try requireAssigned(to: node)
         record.node = node
         record.notBefore = nil
         nextIncarnation()
@@ -173,8 +179,8 @@ extension JobChange {
         ended(exit, vcpus: vcpus)
     }
 
-    /// Decides what follows now that the container is gone.
-    mutating func ended(_ exit: ContainerExit, vcpus: VCPUCount? = nil) {
+    /// Decides what follows now that the container is gone; `cause` is told instead of what the exit says.
+    mutating func ended(_ exit: ContainerExit, vcpus: VCPUCount? = nil, cause: String? = nil) {
         let ran = record.incarnationStarted.map { time - $0 }
         let base = record.iterationBase
         record.ledger.settle()
@@ -188,11 +194,14 @@ extension JobChange {
         case .restore(let generation, _):
             record.request = nil
             resume(from: generation, origin: generation == nil ? .newest : .named)
+        case .move(_, _, let user):
+            record.request = nil
+            moved(by: user, cause: cause)
         case .checkpoint, nil:
             if exit.isSuccess {
                 succeeded(ran: ran ?? .zero, consumed: record.ledger.total - base, vcpus: vcpus)
             } else if ExitDiagnosis.isLoss(exit) {
-                recover(exit, ran: ran)
+                recover(exit, ran: ran, cause: cause)
             } else {
                 retry(exit, ran: ran)
             }
@@ -235,6 +244,11 @@ extension JobChange {
         // A checkpoint holds a process of an iteration that is over; no restore may bring it back.
         retireAll()
         record.resumption = nil
+        if nodes.isDraining(record.node), let node = record.node {
+            // Between two iterations a job can change its node and loses nothing.
+            let next = "Iteration \(record.completedIterations + 1) of \(total)"
+            return requeue("\(next) waits for another node, because \(node) is being drained.")
+        }
         nextIncarnation()
     }
 
@@ -255,17 +269,17 @@ extension JobChange {
         requeue(what, notBefore: time + delay)
     }
 
-    private mutating func recover(_ exit: ContainerExit, ran: Duration?) {
-        let diagnosis = ExitDiagnosis(exit, of: record)
+    private mutating func recover(_ exit: ContainerExit, ran: Duration?, cause: String?) {
+        let diagnosis = cause ?? ExitDiagnosis(exit, of: record).sentence
         record.quickLosses = (ran ?? .zero) < ClusterState.quickLoss ? record.quickLosses + 1 : 0
         let rule = record.specification.checkpoint.recovery
         guard rule != .fail else {
-            return finish(.failed, "\(diagnosis.sentence) The job says `checkpoint.recovery: fail`.")
+            return finish(.failed, "\(diagnosis) The job says `checkpoint.recovery: fail`.")
         }
         guard record.quickLosses <= ClusterState.quickLossLimit else {
             return finish(
                 .failed,
-                "\(diagnosis.sentence) That was loss \(record.quickLosses) in a row within \(ClusterState.quickLoss.text) of a "
+                "\(diagnosis) That was loss \(record.quickLosses) in a row within \(ClusterState.quickLoss.text) of a "
                     + "start, so it is not started again."
             )
         }
@@ -276,19 +290,40 @@ extension JobChange {
             : Backoff.delay(attempt: record.quickLosses - 1, first: .seconds(1), maximum: .seconds(300))
         let notBefore = delay > .zero ? time + delay : nil
         if rule == .restore, let entry = restorable(before: nil) {
+            let lost = lostWork(since: entry.consumed)
             fallBack(to: entry)
             record.resumption = Resumption(generation: entry.generation, origin: .recovery)
-            let what = "\(diagnosis.sentence) It goes on from checkpoint \(entry.generation)."
-            decide(.restarted, what, [.init(name: "generation", value: Double(entry.generation.rawValue))])
+            let place = nodes.records.isEmpty ? "" : " on node \(entry.node)"
+            let what = "\(diagnosis) It goes on from checkpoint \(entry.generation)\(place).\(lost.text)"
+            decide(
+                .restarted,
+                what,
+                [.init(name: "generation", value: Double(entry.generation.rawValue)), lost.number]
+            )
             requeue(what, notBefore: notBefore)
         } else {
+            let why =
+                rule != .restore
+                ? "As the job says, it starts"
+                : unreachable.map { "Checkpoint \($0.generation) is on node \($0.node), so it starts" }
+                    ?? "There is no good checkpoint, so it starts"
+            let lost = lostWork(since: record.iterationBase)
             fallBack(to: record.iterationBase)
             record.resumption = nil
-            let why = rule == .restore ? "There is no good checkpoint, so it starts" : "As the job says, it starts"
-            let what = "\(diagnosis.sentence) \(why) from the beginning."
-            decide(.restarted, what)
+            let what = "\(diagnosis) \(why) from the beginning.\(lost.text)"
+            decide(.restarted, what, [lost.number])
             requeue(what, notBefore: notBefore)
         }
+    }
+
+    /// What is lost of the ledger when the job falls back, in words and as a number.
+    func lostWork(since consumed: Duration) -> (text: String, number: Decision.Number) {
+        let lost = max(.zero, record.ledger.total - consumed)
+        // Of one machine alone the story has always been told without; what a second is worth needs no words either.
+        return (
+            nodes.records.isEmpty || lost < .seconds(1) ? "" : " \(lost.text) of CPU time are lost.",
+            Decision.Number(name: "lostSeconds", value: lost.inSeconds)
+        )
     }
 }
 

@@ -21,6 +21,8 @@ package struct JobRecord: Sendable, Codable, Equatable {
 
     /// The node that runs the job, or ran it last.
     package internal(set) var node: NodeID?
+    /// Where the job is to be begun, or was; nil while nobody chose, and when there is nothing to run.
+    package internal(set) var assignment: JobAssignment?
     /// The present or last start of the job's container; 0 before the first.
     package internal(set) var incarnation = Incarnation(rawValue: 0)
     /// When the first container ran.
@@ -105,6 +107,9 @@ extension JobRecord {
         }
         return 1
     }
+
+    /// The node that may begin the job, or has begun it.
+    package var assignedNode: NodeID? { assignment?.node }
 
     /// The memory limit that holds now; nil means none.
     package var memoryLimit: ByteCount? { limits.memory ?? specification.resources.memory }
@@ -198,8 +203,15 @@ package enum PendingRequest: Sendable, Codable, Equatable {
     case restore(generation: CheckpointGeneration?, requested: Timestamp)
     /// End the job.
     case cancel(grace: Duration, requested: Timestamp, by: UserID)
+    /// Stop what runs, then begin anew on another node.
+    case move(grace: Duration, requested: Timestamp, by: UserID)
 
-    var grace: Duration? { if case .cancel(let grace, _, _) = self { grace } else { nil } }
+    var grace: Duration? {
+        switch self {
+        case .cancel(let grace, _, _), .move(let grace, _, _): grace
+        case .checkpoint, .restore: nil
+        }
+    }
     var isCancel: Bool { if case .cancel = self { true } else { false } }
 }
 

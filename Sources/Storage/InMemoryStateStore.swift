@@ -41,9 +41,19 @@ package final class InMemoryStateStore: StateStoring {
 
     package func commit(_ batch: StateBatch) async throws {
         try writing { contents in
-            if let problem = batch.problem(expecting: contents.stored.nextIndex) { throw problem }
+            let entries = contents.stored.entries
+            var range = LogRange(contents.stored)
+            let deletion = try range.take(batch) { index in entries.first { $0.index == index }?.term }
+            contents.stored.member = range.member
+            if let hardState = batch.hardState { contents.stored.hardState = hardState }
+            if let snapshot = batch.snapshot { contents.stored.snapshot = snapshot }
+            if let through = deletion.through {
+                contents.stored.retained = []
+                contents.stored.entries.removeAll { $0.index <= through }
+            }
+            if let from = deletion.from { contents.stored.entries.removeAll { $0.index >= from } }
             contents.stored.entries += batch.entries
-            for numbered in batch.decisions where contents.decisions[numbered.sequence] == nil {
+            for numbered in batch.decisions {
                 var decision = numbered.decision
                 decision.numbers.removeAll { !$0.value.isFinite }
                 contents.decisions[numbered.sequence] = decision
@@ -58,17 +68,14 @@ package final class InMemoryStateStore: StateStoring {
         }
     }
 
-    package func save(_ snapshot: StoredSnapshot) async throws {
+    package func save(_ snapshot: StoredSnapshot, keeping count: Int) async throws {
         try writing { contents in
-            let last = contents.stored.nextIndex - 1
-            guard snapshot.index <= last else {
-                throw StorageError(
-                    .outOfOrder,
-                    "A snapshot of log index \(snapshot.index) came when \(last) was the last durable one."
-                )
-            }
+            var range = LogRange(contents.stored)
+            guard let through = try range.take(snapshot, keeping: count) else { return }
+            let log = contents.stored.retained + contents.stored.entries
             contents.stored.snapshot = snapshot
-            contents.stored.entries.removeAll { $0.index <= snapshot.index }
+            contents.stored.retained = log.filter { $0.index > through && $0.index <= snapshot.index }
+            contents.stored.entries = log.filter { $0.index > snapshot.index }
         }
     }
 
@@ -109,7 +116,7 @@ package final class InMemoryStateStore: StateStoring {
     package func statistics() async throws -> StorageStatistics {
         try reading { contents in
             var statistics = contents.statistics
-            statistics.logEntryCount = contents.stored.entries.count
+            statistics.logEntryCount = contents.stored.retained.count + contents.stored.entries.count
             statistics.decisionCount = contents.decisions.count
             statistics.sampleCount = contents.samples.values.reduce(0) { $0 + $1.count }
             statistics.lastIndex = contents.stored.nextIndex - 1

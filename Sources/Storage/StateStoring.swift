@@ -2,20 +2,28 @@ package import ClusterModel
 
 /// Where a node keeps what must survive: the log and snapshot of the replicated state, decisions and samples.
 ///
-/// Commands and snapshots are opaque bytes here. Everything is durable when the call that wrote it returns. There is one writer
-/// that numbers the log; any number of tasks may read.
+/// Commands, hard state and snapshots are opaque bytes here. Everything is durable when the call that wrote it returns. There is one
+/// writer that numbers the log; any number of tasks may read.
 package protocol StateStoring: Sendable {
-    /// The newest snapshot and every log entry after it, in order.
+    /// Everything of the replicated state: who the log belongs to, hard state, snapshot and log.
     func load() async throws -> StoredState
 
     /// Writes a batch, all of it or nothing, and returns when it is durable.
     ///
     /// Batches become durable in the order of the calls: the place in the order is taken before the first suspension.
-    /// Concurrent calls share a transaction; when that fails, it throws to each of them, and nothing of any of them is kept.
+    /// Concurrent calls share a transaction; when that fails, it throws to each of them, and nothing of any of them is kept. A batch
+    /// that cannot follow what was written before it is refused alone (`outOfOrder`, `otherMember`), as a whole.
     func commit(_ batch: StateBatch) async throws
 
-    /// Replaces the log up to the snapshot's index by the snapshot.
-    func save(_ snapshot: StoredSnapshot) async throws
+    /// Replaces the log before and at the snapshot's index by the snapshot; what follows stays.
+    ///
+    /// Takes its place among the batches as `commit` does. One that is older than the stored snapshot changes nothing.
+    ///
+    /// - Parameters:
+    ///   - snapshot: of an index that the log holds already. One from a leader belongs into a batch.
+    ///   - keeping: how many of the replaced entries stay nevertheless, the newest: followers that are a little behind need them.
+    /// - Throws: `outOfOrder` when the log does not reach the snapshot's index.
+    func save(_ snapshot: StoredSnapshot, keeping: Int) async throws
 
     /// Decisions with a number above `sequence`, oldest first; the newest `limit` of them.
     func decisions(of job: JobID?, after sequence: UInt64, limit: Int) async throws -> [NumberedDecision]
@@ -33,81 +41,22 @@ package protocol StateStoring: Sendable {
     func close() async throws
 }
 
-/// What a store holds of the replicated state.
-package struct StoredState: Sendable, Equatable {
-    /// nil in a new folder, or before the first snapshot.
-    package var snapshot: StoredSnapshot?
-    /// By rising index, without gaps, from the snapshot's index + 1 (or 1).
-    package var entries: [LogEntry]
+extension StateStoring {
+    /// Replaces the log before and at the snapshot's index by the snapshot and keeps nothing of it.
+    package func save(_ snapshot: StoredSnapshot) async throws { try await save(snapshot, keeping: 0) }
 
-    /// Takes the values as they are.
-    package init(snapshot: StoredSnapshot? = nil, entries: [LogEntry] = []) {
-        self.snapshot = snapshot
-        self.entries = entries
-    }
-
-    /// The index that the next entry gets.
-    package var nextIndex: UInt64 { (entries.last?.index ?? snapshot?.index ?? 0) + 1 }
-}
-
-/// The state as of a log index.
-package struct StoredSnapshot: Sendable, Equatable {
-    package var index: UInt64
-    package var term: Term
-    /// The whole state in the caller's encoding; opaque here.
-    package var state: [UInt8]
-
-    /// Takes the values as they are.
-    package init(index: UInt64, term: Term, state: [UInt8]) {
-        self.index = index
-        self.term = term
-        self.state = state
-    }
-}
-
-/// One command of the log.
-package struct LogEntry: Sendable, Equatable {
-    /// From 1, without gaps.
-    package var index: UInt64
-    package var term: Term
-    /// In the caller's encoding; opaque here.
-    package var command: [UInt8]
-
-    /// Takes the values as they are.
-    package init(index: UInt64, term: Term, command: [UInt8]) {
-        self.index = index
-        self.term = term
-        self.command = command
-    }
-}
-
-/// What is written together.
-package struct StateBatch: Sendable, Equatable {
-    /// Each index is one above the last of the log.
-    package var entries: [LogEntry] = []
-    /// Numbers rise; one that is known already is left as it is, as happens when a log is replayed.
-    package var decisions: [NumberedDecision] = []
-    package var samples: [JobSample] = []
-    /// Jobs whose decisions and samples are deleted.
-    package var forgotten: [JobID] = []
-
-    /// Writes nothing.
-    package init(
-        entries: [LogEntry] = [],
-        decisions: [NumberedDecision] = [],
-        samples: [JobSample] = [],
-        forgotten: [JobID] = []
-    ) {
-        self.entries = entries
-        self.decisions = decisions
-        self.samples = samples
-        self.forgotten = forgotten
-    }
+    /// Says which member of the Raft group the log belongs to, once and for ever.
+    ///
+    /// The same number again changes nothing. Two members that share a log would vote twice.
+    ///
+    /// - Parameter member: not 0.
+    /// - Throws: `otherMember` when it is another one than before.
+    package func found(member: UInt64) async throws { try await commit(StateBatch(member: member)) }
 }
 
 /// How much a store holds.
 package struct StorageStatistics: Sendable, Equatable {
-    /// Entries after the snapshot.
+    /// Entries after the snapshot, and those before it that were kept.
     package var logEntryCount = 0
     /// Decisions of all jobs that are not forgotten.
     package var decisionCount = 0
@@ -164,6 +113,8 @@ package struct StorageError: Error, Sendable, CustomStringConvertible {
         case tooNew
         /// A batch does not continue the log.
         case outOfOrder
+        /// The log belongs to another member of the group.
+        case otherMember
         case closed
         /// Reading or writing failed otherwise.
         case failed

@@ -124,7 +124,9 @@ package final class Certificate: @unchecked Sendable {
     private func timestamp(_ time: UnsafePointer<ASN1_TIME>?) -> Timestamp {
         var parts = unsafe tm()
         guard unsafe ASN1_TIME_to_tm(time, &parts) == 1 else { return .epoch }
-        return Timestamp(rawValue: unsafe Int64(timegm(&parts)) * 1_000_000_000)
+        // "No expiry" is written as the year 9999 (RFC 5280, section 4.1.2.5), beyond what nanoseconds can count.
+        let seconds = unsafe Int64(timegm(&parts))
+        return Timestamp(rawValue: min(max(seconds, -4_000_000_000), 9_000_000_000) * 1_000_000_000)
     }
 }
 

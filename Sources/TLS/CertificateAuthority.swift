@@ -80,7 +80,7 @@ package struct CertificateAuthority: Sendable {
         }
         return try issue(
             .node(cluster: cluster, site: site, node: node, role: role),
-            usage: "serverAuth,clientAuth",
+            usage: Self.nodeUsage,
             now: now,
             lifetime: lifetime
         )
@@ -98,17 +98,62 @@ package struct CertificateAuthority: Sendable {
         guard isLabel(user.rawValue) else { throw TLSError(.argument, labelProblem("user", user.rawValue)) }
         return try issue(
             .user(cluster: cluster, user: user, right: right),
-            usage: "clientAuth",
+            usage: Self.userUsage,
             now: now,
             lifetime: lifetime
         )
     }
 
+    /// Issues the same identity again: a new certificate with a new end.
+    ///
+    /// The key stays unless `hasNewKey`. It lives as long as the old certificate did, unless told otherwise. The bundle's other
+    /// authorities are kept, so that a renewal does not end the trust in another site's.
+    ///
+    /// - Throws: `TLSError` when the bundle is of another cluster.
+    package func renew(
+        _ bundle: IdentityBundle,
+        now: Timestamp,
+        lifetime: Duration? = nil,
+        hasNewKey: Bool = false
+    ) throws -> IdentityBundle {
+        guard bundle.identity.cluster == cluster else {
+            throw TLSError(
+                .wrongCluster,
+                "\(bundle.identity) is of cluster \(bundle.identity.cluster), this authority of cluster \(cluster):"
+                    + " name the folder of that cluster's authority"
+            )
+        }
+        let old = bundle.certificate
+        let usage =
+            switch bundle.identity {
+            case .node: Self.nodeUsage
+            case .user: Self.userUsage
+            }
+        let renewed = try issue(
+            bundle.identity,
+            usage: usage,
+            now: now,
+            lifetime: lifetime ?? old.notAfter - (old.notBefore + Self.clockTolerance),
+            key: hasNewKey ? nil : bundle.key
+        )
+        let others = bundle.authorities.filter { $0.fingerprint != certificate.fingerprint }
+        return IdentityBundle(
+            identity: renewed.identity,
+            certificate: renewed.certificate,
+            authorities: renewed.authorities + others,
+            key: renewed.key
+        )
+    }
+
+    private static let nodeUsage = "serverAuth,clientAuth"
+    private static let userUsage = "clientAuth"
+
     private func issue(
         _ identity: PeerIdentity,
         usage: String,
         now: Timestamp,
-        lifetime: Duration
+        lifetime: Duration,
+        key given: PrivateKey? = nil
     ) throws -> IdentityBundle {
         guard now <= certificate.notAfter else {
             throw TLSError(
@@ -116,7 +161,7 @@ package struct CertificateAuthority: Sendable {
                 "the authority of cluster \(cluster) expired at \(certificate.notAfter): make a new one with `godwit ca init`"
             )
         }
-        let key = try PrivateKey.random()
+        let key = try given ?? PrivateKey.random()
         let issued = try CertificateDraft(
             subject: [
                 (NID_organizationName, cluster.rawValue), (NID_organizationalUnitName, identity.organizationalUnit),

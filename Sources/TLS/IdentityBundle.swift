@@ -72,6 +72,20 @@ package struct IdentityBundle: Sendable {
         }
     }
 
+    /// Puts the bundle in the place of an existing file at once: a reader sees the old one or the new one.
+    ///
+    /// The file keeps its owner and gets mode 0600. A bundle of another identity is never replaced.
+    package func replace(_ path: String) throws {
+        let old = try IdentityBundle.load(path)
+        guard old.identity == identity else {
+            throw TLSError(
+                .argument,
+                "\(path) holds the identity of \(old.identity), not of \(identity): name the file that is to be renewed"
+            )
+        }
+        try SecretFile.replace(path, mode: 0o600, Array(pem.utf8))
+    }
+
     /// Creates the bundle file with mode 0600; an existing file is never overwritten.
     package func save(to path: String) throws {
         try SecretFile.create(
@@ -81,6 +95,19 @@ package struct IdentityBundle: Sendable {
             replaceHint: "remove it first if you want to replace that identity"
         )
     }
+}
+
+/// The certificates of authorities in a PEM text; other certificates are passed over.
+///
+/// `place` names the text in errors.
+///
+/// - Throws: `TLSError` when there is none.
+package func readAuthorities(pem: [UInt8], place: String) throws -> [Certificate] {
+    let authorities = try PEMContents(pem).certificates.filter(\.isAuthority)
+    guard !authorities.isEmpty else {
+        throw TLSError(.file, "\(place) holds no certificate of an authority: give it the ca.crt of one")
+    }
+    return authorities
 }
 
 /// Reads the certificates of a PEM file that may hold anything else besides, for showing them.

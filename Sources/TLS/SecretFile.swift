@@ -45,6 +45,35 @@ enum SecretFile {
         close(descriptor)
     }
 
+    /// Replaces a file at once; it must exist, and keeps its owner.
+    ///
+    /// The bytes are on disk when the call returns.
+    static func replace(_ path: String, mode: mode_t, _ bytes: [UInt8]) throws {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { throw failure("replace", path) }
+        let fresh = "\(path).\(getpid()).new"
+        try create(fresh, mode: mode, bytes, replaceHint: "it is left from an interrupted renewal: remove it")
+        do {
+            // Root renews what belongs to others; anybody else can only own it already.
+            let (user, group) = (geteuid(), getegid())
+            if status.st_uid != user || status.st_gid != group {
+                guard unsafe chown(fresh, status.st_uid, status.st_gid) == 0 else {
+                    throw failure("give the owner of \(path) to", fresh)
+                }
+            }
+            guard unsafe rename(fresh, path) == 0 else { throw failure("replace", path) }
+        } catch {
+            unsafe unlink(fresh)
+            throw error
+        }
+        // Without this the old name may come back after a loss of power.
+        let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure("open the folder", folder) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw failure("write the folder", folder) }
+    }
+
     /// Reads a file; when `isSecret`, one that others could read is refused, as `ssh` does.
     static func read(_ path: String, isSecret: Bool, missingHint: String) throws -> [UInt8] {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)

@@ -13,6 +13,8 @@ package struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
         case authorityUnknown
         /// The certificate is not valid at this time.
         case certificateExpired
+        /// The certificate was revoked.
+        case certificateRevoked
         /// The certificate was refused for another reason.
         case certificateRefused
         /// The certificate belongs to another cluster.
@@ -81,6 +83,11 @@ extension TLSError {
                 .certificateExpired,
                 "\(who) is not valid yet: compare the clocks of both machines, one of them is wrong"
             )
+        case X509_V_ERR_CERT_REVOKED:
+            return TLSError(
+                .certificateRevoked,
+                "\(who) was revoked: if that was a mistake, issue a new one with `godwit ca issue`"
+            )
         case X509_V_ERR_INVALID_PURPOSE:
             return TLSError(
                 .wrongPeer,
@@ -108,13 +115,18 @@ extension TLSError {
                 "the \(peer) refused our certificate: it has expired (or a clock is wrong);"
                     + " ask for a new one, made with `godwit ca issue`"
             )
+        case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+            return TLSError(
+                .certificateRevoked,
+                "the \(peer) refused our certificate: it was revoked; an administrator can issue a new one with `godwit ca issue`"
+            )
         case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
             return TLSError(
                 .certificateRefused,
                 "the \(peer) wants a certificate and got none: give an identity file, made with `godwit ca issue`"
             )
         case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN,
-            SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED,
+            SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE,
             SSL_R_TLSV1_ALERT_DECRYPT_ERROR, SSL_R_TLSV1_ALERT_ACCESS_DENIED:
             return TLSError(
                 .certificateRefused,

@@ -8,6 +8,8 @@ package struct TLSHandshakeCompletion: Sendable {
     package let peer: Result<PeerIdentity, TLSError>
     /// SHA-256 of the peer's certificate.
     package let fingerprint: String
+    /// What else the peer's certificate says; nil when it is nobody's.
+    package let certificate: CertificateSummary?
 }
 
 /// TLS 1.3 on libssl for one NIO channel.
@@ -54,7 +56,7 @@ package final class TLSHandler: ChannelDuplexHandler {
     /// Makes a handler for a new connection.
     package init(context: TLSContext, handshakeTimeout: TimeAmount) throws {
         LibSSL.enter()
-        guard let ssl = unsafe SSL_new(context.pointer) else { throw TLSError.library("making a TLS connection") }
+        let ssl = unsafe try context.makeConnection()
         let window = UnsafeMutablePointer<godwit_window>.allocate(capacity: 1)
         unsafe window.initialize(to: godwit_window())
         guard let bio = unsafe godwit_window_bio(window) else {
@@ -241,12 +243,16 @@ package final class TLSHandler: ChannelDuplexHandler {
     private func completion() -> TLSHandshakeCompletion {
         guard let certificate = peerCertificate else {
             let error = TLSError(.certificateRefused, "the \(peerName) showed no certificate")
-            return TLSHandshakeCompletion(peer: .failure(error), fingerprint: "")
+            return TLSHandshakeCompletion(peer: .failure(error), fingerprint: "", certificate: nil)
         }
-        let peer = Result { try certificate.identity }.mapError { error in
+        let summary = Result { try certificate.summary }.mapError { error in
             error as? TLSError ?? TLSError(.identityInvalid, "\(error)")
         }
-        return TLSHandshakeCompletion(peer: peer, fingerprint: certificate.fingerprint)
+        return TLSHandshakeCompletion(
+            peer: summary.map(\.identity),
+            fingerprint: certificate.fingerprint,
+            certificate: try? summary.get()
+        )
     }
 
     private var peerName: String { context.role == .client ? "agent" : "client" }

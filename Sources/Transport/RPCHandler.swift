@@ -129,6 +129,8 @@ enum ServerEvent: Sendable {
     case finished(stream: UInt32, RPCFailure?)
     /// The server stops: no new streams; close when the open ones are done.
     case drain
+    /// The peer is sent away, with the reason.
+    case disconnect(RPCFailure)
     /// The server stops now.
     case abort
 }

@@ -54,10 +54,17 @@ package final class RPCServer: Sendable {
     private let tls: TLSContext
     private let group: any EventLoopGroup
 
+    private struct Connection {
+        var channel: any Channel
+        var queue: LoopQueue<ServerEvent>?
+        var isHandshaking = true
+        /// What the peer showed; nil before it has, and for one that is nobody.
+        var certificate: CertificateSummary?
+    }
+
     private struct State {
         var listeners: [any Channel] = []
-        var connections:
-            [ObjectIdentifier: (channel: any Channel, queue: LoopQueue<ServerEvent>?, isHandshaking: Bool)] = [:]
+        var connections: [ObjectIdentifier: Connection] = [:]
         var statistics = RPCServerStatistics()
         var isStopping = false
     }
@@ -136,7 +143,7 @@ package final class RPCServer: Sendable {
                 state.statistics.turnedAwayCount += 1
                 return false
             }
-            state.connections[id] = (channel, nil, true)
+            state.connections[id] = Connection(channel: channel)
             state.statistics.connectionCount += 1
             state.statistics.handshakeCount += 1
             return true
@@ -159,12 +166,41 @@ package final class RPCServer: Sendable {
         state.withLock { $0.connections[ObjectIdentifier(channel)]?.queue = queue }
     }
 
-    func handshakeEnded(_ channel: any Channel) {
-        state.withLock { state in
-            guard state.connections[ObjectIdentifier(channel)]?.isHandshaking == true else { return }
-            state.connections[ObjectIdentifier(channel)]?.isHandshaking = false
+    func handshakeEnded(_ channel: any Channel, _ certificate: CertificateSummary?) {
+        let queue = state.withLock { state -> LoopQueue<ServerEvent>? in
+            guard var connection = state.connections[ObjectIdentifier(channel)], connection.isHandshaking else {
+                return nil
+            }
+            connection.isHandshaking = false
+            connection.certificate = certificate
+            state.connections[ObjectIdentifier(channel)] = connection
             state.statistics.handshakeCount -= 1
+            return connection.queue
         }
+        // Revoked after libssl had asked, and before `disconnect` could find it.
+        if let certificate, tls.revocations.revokes(certificate) { queue?.push(.disconnect(Self.noLongerTrusted)) }
+    }
+
+    /// Why a peer is sent away whose certificate was good when it connected.
+    package static let noLongerTrusted = RPCFailure(
+        .forbidden,
+        "the certificate of this connection was revoked or has expired: an administrator can issue a new one with `godwit ca issue`"
+    )
+
+    /// Ends the connections of peers whose certificates fulfil the condition: cancels their calls and tells them why.
+    ///
+    /// For what a handshake cannot know: a certificate that was revoked, or expires, while the connection is open. Returns how many it
+    /// ended, at once; the last bytes are sent after that.
+    @discardableResult
+    package func disconnect(
+        because failure: RPCFailure = noLongerTrusted,
+        where condition: (CertificateSummary) -> Bool
+    ) -> Int {
+        let connections = state.withLock { Array($0.connections.values) }
+        // The condition may be slow, and may ask this server.
+        let ended = connections.filter { $0.certificate.map(condition) ?? false }
+        for connection in ended { connection.queue?.push(.disconnect(failure)) }
+        return ended.count
     }
 
     /// Stops listening, lets open calls finish for `grace`, then cancels them and closes.

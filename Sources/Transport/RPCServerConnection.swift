@@ -97,7 +97,7 @@ final class RPCServerConnection: ChannelDuplexHandler {
     }
 
     private func finishHandshake(_ context: ChannelHandlerContext, _ completion: TLSHandshakeCompletion) {
-        server.handshakeEnded(context.channel)
+        server.handshakeEnded(context.channel, completion.certificate)
         switch completion.peer {
         case .failure(let error): refuse(RPCFailure(.forbidden, error.message))
         case .success(let peer) where peer.cluster != server.cluster:
@@ -373,6 +373,7 @@ final class RPCServerConnection: ChannelDuplexHandler {
             case .stopSending(let stream): stopSending(stream)
             case .finished(let stream, let failure): finish(stream, failure)
             case .drain: drain()
+            case .disconnect(let failure): refuse(failure)
             case .abort: abort()
             }
         }

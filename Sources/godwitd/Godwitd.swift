@@ -32,6 +32,9 @@ struct RunCommand: AsyncParsableCommand {
             Containers keep running when the agent stops; the next agent with the same state folder adopts them. After a crash
             of the machine each job continues from its last good checkpoint or from the beginning, as the job says.
 
+            Without --join, and without cluster.join in the configuration, an agent that is a member of no cluster yet makes a
+            new one of itself. One that is a member already finds the others again by itself.
+
             Every key of the configuration can be set by the environment as GODWIT_<SECTION>_<KEY>, for example
             GODWIT_LOG_LEVEL=debug. Exit codes: 0 stopped on request, 1 failed, 64 wrong use, 78 configuration refused.
             """
@@ -49,9 +52,20 @@ struct RunCommand: AsyncParsableCommand {
     )
     var settings: [String] = []
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Join the cluster of these agents, any that answers; overrides cluster.join. May be repeated.",
+            valueName: "host[:port],..."
+        )
+    )
+    var join: [String] = []
+
     func run() async throws {
+        // An address stands in the same place, with the same checks, wherever it is written.
+        let joining = join.isEmpty ? [] : ["cluster.join=\(join.joined(separator: ","))"]
         try await AgentProgram.exitOnFailure {
-            try await AgentProgram.run(configurationPath: config, settings: settings)
+            try await AgentProgram.run(configurationPath: config, settings: settings + joining)
         }
     }
 }

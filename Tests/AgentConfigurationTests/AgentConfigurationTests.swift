@@ -125,6 +125,53 @@ struct AgentConfigurationTests {
         #expect(problems(nil, flags: ["listen.port=-1"])[0].path == "--set listen.port")
     }
 
+    @Test func agentsToJoinAreAListOrATextWithCommas() throws {
+        let nodes = [scalar("10.0.0.1"), scalar("knot.coast:7500"), scalar("[fe80::1]:7420"), scalar("fe80::2")]
+        let list = DocumentNode(content: .sequence(nodes), place: DocumentPlace(line: 3, column: 3))
+        let file = mapping([("cluster", mapping([("join", list)]))])
+        let fromFile = try AgentConfiguration.read(file, role: .worker).cluster.join
+        #expect(
+            fromFile.map { $0.text() } == ["10.0.0.1:7420", "knot.coast:7500", "[fe80::1]:7420", "[fe80::2]:7420"]
+        )
+        let environment = ["GODWIT_CLUSTER_JOIN": "10.0.0.1,knot.coast:7500 [fe80::1]:7420 fe80::2"]
+        let fromEnvironment = try AgentConfiguration.read(nil, role: .worker, environment: environment).cluster.join
+        #expect(fromEnvironment == fromFile)
+        #expect(try AgentConfiguration.read(file, role: .worker, flags: ["cluster.join="]).cluster.join == [])
+    }
+
+    @Test func whatOnlyLooksLikeAnAddressIsRefusedInItsPlace() {
+        let nodes = [
+            scalar("10.0.0.1:0", line: 1), scalar("knot_1", line: 2), scalar("10.0.0", line: 3), scalar("::", line: 4),
+            scalar("0.0.0.0:7420", line: 5), scalar("[10.0.0.1]:1", line: 6), scalar("knot:99999", line: 7),
+            scalar("spiffe://x", line: 8), scalar("", line: 9), scalar("good", line: 10),
+        ]
+        let list = DocumentNode(content: .sequence(nodes), place: DocumentPlace(line: 3, column: 3))
+        let found = problems(
+            mapping([("cluster", mapping([("join", list), ("advertise", scalar("0.0.0.0", line: 11))]))])
+        )
+        #expect(found.map(\.place.line) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 11])
+        #expect(found.prefix(9).allSatisfy { $0.path == "cluster.join" } && found.last?.path == "cluster.advertise")
+        #expect(found.allSatisfy { $0.message.contains("write ") })
+        let many = Array(repeating: scalar("10.0.0.1"), count: 65)
+        let long = DocumentNode(content: .sequence(many), place: DocumentPlace(line: 3, column: 3))
+        #expect(problems(mapping([("cluster", mapping([("join", long)]))])).map(\.path) == ["cluster.join"])
+    }
+
+    @Test func anAdvertisedAddressTakesThePortThatIsListenedOn() throws {
+        let read = try AgentConfiguration.read(nil, role: .worker, flags: ["cluster.advertise=knot.coast"])
+        #expect(read.cluster.advertise?.text(port: 7500) == "knot.coast:7500")
+        let full = try AgentConfiguration.read(nil, role: .worker, flags: ["cluster.advertise=[fe80::1]:7421"])
+        #expect(full.cluster.advertise?.text(port: 7500) == "[fe80::1]:7421")
+        #expect(try AgentConfiguration.read(nil, role: .worker, flags: ["cluster.advertise="]).cluster.advertise == nil)
+    }
+
+    @Test func partitionTimeoutIsBounded() {
+        #expect(problems(nil, flags: ["cluster.partitionTimeout=4s"]).map(\.message) == ["4s is outside 5s...1h"])
+        #expect(problems(nil, flags: ["cluster.partitionTimeout=2h"]).count == 1)
+        #expect(problems(nil, flags: ["cluster.voter=always"])[0].message.contains("write one of auto, never"))
+        #expect(problems(nil, flags: ["gossip.profile=wna"])[0].message.contains("did you mean 'wan'?"))
+    }
+
     @Test(arguments: ["0.0.0.0", "::", "::1", "fe80::1", "192.168.1.20", "::ffff:10.0.0.1"])
     func addressesAreAccepted(text: String) {
         #expect(problems(mapping([("listen", mapping([("address", scalar(text))]))])) == [])

@@ -24,7 +24,9 @@ final class HeldStateStore: StateStoring {
     }
 
     func load() async throws -> StoredState { try await store.load() }
-    func save(_ snapshot: StoredSnapshot) async throws { try await store.save(snapshot) }
+    func save(_ snapshot: StoredSnapshot, keeping count: Int) async throws {
+        try await store.save(snapshot, keeping: count)
+    }
     func decisions(of job: JobID?, after sequence: UInt64, limit: Int) async throws -> [NumberedDecision] {
         try await store.decisions(of: job, after: sequence, limit: limit)
     }

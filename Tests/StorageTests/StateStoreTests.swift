@@ -130,6 +130,67 @@ import Testing
         #expect(error?.code == .tooNew)
     }
 
+    /// The layout of the first version, byte for byte as that version made it.
+    private static let firstLayout = """
+        CREATE TABLE grdb_migrations (identifier TEXT NOT NULL PRIMARY KEY);
+        INSERT INTO grdb_migrations VALUES ('1: log, snapshot, decisions, samples');
+        CREATE TABLE log (position INTEGER PRIMARY KEY, term INTEGER NOT NULL, checksum INTEGER NOT NULL, command BLOB NOT NULL);
+        CREATE TABLE snapshot (position INTEGER PRIMARY KEY, term INTEGER NOT NULL, checksum INTEGER NOT NULL, state BLOB NOT NULL);
+        CREATE TABLE decision (sequence INTEGER PRIMARY KEY, job TEXT NOT NULL, time INTEGER NOT NULL, kind TEXT NOT NULL,
+            sentence TEXT NOT NULL, numbers TEXT NOT NULL);
+        CREATE INDEX decision_of_job ON decision (job, sequence);
+        CREATE TABLE sample (job TEXT NOT NULL, time INTEGER NOT NULL, consumed INTEGER NOT NULL, desired INTEGER NOT NULL,
+            allocation REAL NOT NULL, usage REAL NOT NULL, memory INTEGER NOT NULL, PRIMARY KEY (job, time)) WITHOUT ROWID;
+        -- The checksums are CRC-32C of the texts.
+        INSERT INTO snapshot VALUES (7, 1, 1386080436, CAST('the state' AS BLOB));
+        INSERT INTO log VALUES (8, 1, 1674111824, CAST('command 8' AS BLOB)), (9, 1, 2443405395, CAST('command 9' AS BLOB));
+        INSERT INTO decision VALUES (3, 'aaaaaaaaaaaa', 0, 'resized', 'Decision 3.', '[{"name":"slackSeconds","value":1}]');
+        INSERT INTO sample VALUES ('aaaaaaaaaaaa', 3000000000, 1500000000, 7000000000, 1.25, 0.75, 67108864);
+        """
+
+    @Test func aFileOfTheFirstLayoutKeepsWhatItHolds() async throws {
+        try FileManager.default.createDirectory(atPath: scratch.path, withIntermediateDirectories: true)
+        let database = try DatabaseQueue(path: scratch.file)
+        try await database.write { try $0.execute(sql: Self.firstLayout) }
+        try database.close()
+        let (store, stored) = try await StateStore.open(folder: scratch.path)
+        let snapshot = StoredSnapshot(index: 7, term: term, state: Array("the state".utf8))
+        #expect(stored == StoredState(snapshot: snapshot, entries: [entry(8), entry(9)]))
+        #expect(try await store.decisions(of: nil, after: 0, limit: 9) == [decision(3)])
+        #expect(try await store.samples(of: jobA, from: .epoch, limit: 9) == [sample(at: 3)])
+        // And goes on as a member of a group.
+        let metadata = Array("members".utf8)
+        let founding = StoredSnapshot(index: 9, term: term, metadata: metadata, state: Array("later".utf8))
+        try await store.commit(StateBatch(member: 12, hardState: [1], snapshot: founding, entries: [entry(10)]))
+        let (again, later) = try await reopen(store)
+        #expect(later == StoredState(member: 12, hardState: [1], snapshot: founding, entries: [entry(10)]))
+        try await again.close()
+    }
+
+    @Test(arguments: [
+        ("UPDATE hardState SET bytes = x'00'", "the hard state does not match"),
+        ("UPDATE member SET number = x'0000000000000006'", "the member number does not match"),
+        ("UPDATE snapshot SET metadata = x'00'", "the metadata of the snapshot of log index 3 does not match"),
+        ("UPDATE snapshot SET state = x'00'", "the snapshot of log index 3 does not match"),
+        ("DELETE FROM log WHERE position = 2", "log entry 2 is missing before 3"),
+        ("DELETE FROM log WHERE position = 3", "log entry 3 is missing before 4"),
+        ("DELETE FROM log WHERE position IN (1, 2, 3, 4)", "log entry 4 is missing before 5"),
+        ("DELETE FROM log WHERE position > 2", "log entry 3 is missing before the snapshot"),
+    ])
+    func changesOfWhatRaftRestsOnAreFound(change: String, finding: String) async throws {
+        let (store, _) = try await StateStore.open(folder: scratch.path)
+        let entries = (1...5).map { entry($0) }
+        try await store.commit(StateBatch(member: 5, hardState: [1, 2], entries: entries))
+        try await store.save(StoredSnapshot(index: 3, term: term, metadata: [3], state: [4]), keeping: 3)
+        try await store.close()
+        let database = try DatabaseQueue(path: scratch.file)
+        try await database.write { try $0.execute(sql: change) }
+        try database.close()
+        let error = await #expect(throws: StorageError.self) { try await StateStore.open(folder: scratch.path) }
+        #expect(error?.code == .damaged)
+        #expect(error?.description.contains(finding) == true, "\(error?.description ?? "")")
+    }
+
     @Test func aWALCutAnywhereLeavesABeginningOfTheLog() async throws {
         let (store, _) = try await StateStore.open(folder: scratch.path)
         for index in 1...40 {

@@ -161,6 +161,68 @@ struct CertificateAuthorityTests {
         }
     }
 
+    @Test func `A renewal is the same identity with a new end, and the same key unless told otherwise`() throws {
+        let authority = try makeAuthority()
+        let old = try authority.issueUser(
+            UserID(rawValue: "ada"),
+            right: .submit,
+            now: Self.now,
+            lifetime: .seconds(7 * 86_400)
+        )
+        let later = Self.now + .seconds(4 * 86_400)
+        let renewed = try authority.renew(old, now: later)
+        #expect(renewed.identity == old.identity)
+        #expect(renewed.certificate.notAfter == later + .seconds(7 * 86_400))
+        #expect(renewed.certificate.serial != old.certificate.serial)
+        func key(_ bundle: IdentityBundle) throws -> Substring? {
+            try bundle.pem.split(separator: "-----BEGIN C").first
+        }
+        #expect(try key(renewed) == key(old))
+        let rekeyed = try authority.renew(old, now: later, lifetime: .seconds(60), hasNewKey: true)
+        #expect(try key(rekeyed) != key(old))
+        #expect(rekeyed.certificate.notAfter == later + .seconds(60))
+        let foreign = try makeAuthority("swarm").issueUser(UserID(rawValue: "ada"), right: .read, now: Self.now)
+        let error = #expect(throws: TLSError.self) { try authority.renew(foreign, now: later) }
+        #expect(error?.code == .wrongCluster)
+    }
+
+    @Test func `A bundle takes the place of the same identity only, at once and as secret as before`() throws {
+        try withFolder { folder in
+            let authority = try makeAuthority()
+            let path = "\(folder)/ada.pem"
+            let old = try authority.issueUser(UserID(rawValue: "ada"), right: .read, now: Self.now)
+            try old.save(to: path)
+            let renewed = try authority.renew(old, now: Self.now)
+            try renewed.replace(path)
+            #expect(try mode(path) == 0o600)
+            #expect(try IdentityBundle.load(path).certificate.serial == renewed.certificate.serial)
+            #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["ada.pem"])
+            let bob = try authority.issueUser(UserID(rawValue: "bob"), right: .read, now: Self.now)
+            #expect(throws: TLSError.self) { try bob.replace(path) }
+            #expect(throws: TLSError.self) { try renewed.replace("\(folder)/none.pem") }
+            #expect(try IdentityBundle.load(path).identity == renewed.identity)
+        }
+    }
+
+    @Test func `Half-way through its life a certificate asks to be renewed`() throws {
+        let bundle = try makeAuthority().issueUser(
+            UserID(rawValue: "ada"),
+            right: .read,
+            now: Self.now,
+            lifetime: .seconds(1000)
+        )
+        let summary = try bundle.certificate.summary
+        #expect(summary.issued == Self.now && summary.notAfter == Self.now + .seconds(1000))
+        #expect(summary.renewal(at: Self.now + .seconds(500)) == .notDue)
+        #expect(summary.renewalProblem(at: Self.now + .seconds(500), file: "/x.pem") == nil)
+        #expect(summary.renewal(at: Self.now + .seconds(501)) == .due)
+        #expect(summary.renewal(at: Self.now + .seconds(1001)) == .expired)
+        for seconds in [501.0, 1001] {
+            let problem = summary.renewalProblem(at: Self.now + .seconds(seconds), file: "/x.pem")
+            #expect(problem?.contains("godwit ca renew") == true && problem?.contains("/x.pem") == true)
+        }
+    }
+
     @Test func `Certificates of any PEM file can be shown`() throws {
         try withFolder { folder in
             let authority = try makeAuthority()

@@ -38,6 +38,12 @@ void godwit_window_discard(godwit_window *window);
 /* TLS 1.3 only, both sides verified, no tickets, no session cache, buffers released when idle; 1 on success. */
 int godwit_ctx_configure(SSL_CTX *ctx, int is_server);
 
+/* Says whether a certificate is refused although its authority vouches for it; 1 when it is. */
+typedef int (*godwit_revocation_check)(void *list, X509 *certificate);
+/* Lets every handshake of `ctx` ask `check` about each certificate of the peer's chain. `list` must outlive the connections
+   of `ctx`. 1 on success. */
+int godwit_ctx_set_revocations(SSL_CTX *ctx, godwit_revocation_check check, void *list);
+
 /* A new P-256 key; NULL on failure. */
 EVP_PKEY *godwit_new_p256_key(void);
 /* Appends the URI names of the subject alternative name extension, separated by newlines; the count of all names of any

@@ -1,0 +1,225 @@
+import ClusterModel
+import ResourceSamples
+import WireFormat
+
+/// What a node tells all others about itself, in at most 512 bytes: the layout "facts" in `proto/gossip.md`.
+///
+/// A view for people and for choosing where to look first; what decides (placement, fencing) is in the replicated state.
+struct NodeFactsSummary: Sendable, Equatable {
+    /// What changes all the time.
+    struct Load: Sendable, Equatable {
+        /// vCPUs that jobs may have.
+        var capacity = VCPUCount.zero
+        /// vCPUs promised to jobs.
+        var allocated = VCPUCount.zero
+        /// vCPUs that jobs use.
+        var used = VCPUCount.zero
+        var memoryTotal = ByteCount.zero
+        var memoryUsed = ByteCount.zero
+        /// Containers that run.
+        var containerCount = 0
+    }
+
+    /// One GPU.
+    struct Device: Sendable, Equatable {
+        var vendor: DeviceSample.Vendor
+        /// 0...1 in hundredths; nil when the driver does not tell.
+        var utilization: Double?
+        var memoryTotal: ByteCount
+        var memoryUsed: ByteCount
+        /// Whether jobs must not get it.
+        var hasProblem = false
+    }
+
+    /// Where the agent answers requests, `HOST:PORT`.
+    var address = ""
+    var site: SiteID?
+    var role: NodeRole?
+    /// Of the agent.
+    var version = ""
+    /// Names of the capability reports that say "present", of those in `capabilityNames`.
+    var capabilities: Set<String> = []
+    var load = Load()
+    /// The product name of the first GPU.
+    var deviceModel = ""
+    /// At most 16 are told.
+    var devices: [Device] = []
+
+    /// Capabilities that have a number, which is their place here; new ones are added at the end and none is ever moved.
+    static let capabilityNames = [
+        "cgroup", "cgroup.write", "cgroup.swap", "psi", "tar", "criu", "criu.memoryTracking", "criu.lazyPages",
+        "pipeSize", "overlayfs", "tmpfs", "stateSpace", "tun", "userfaultfd", "systemd", "clock", "openFiles", "gpu",
+        "kernel",
+    ]
+
+    /// The most bytes of `encoded`.
+    static let byteLimit = 512
+    private static let deviceLimit = 16
+    private static let textLimit = 120
+
+    // MARK: Bytes
+
+    private enum Tag {
+        static let address: UInt8 = 1
+        static let version: UInt8 = 2
+        static let site: UInt8 = 3
+        static let role: UInt8 = 4
+        static let capabilities: UInt8 = 5
+        static let load: UInt8 = 6
+        static let deviceModel: UInt8 = 7
+        static let devices: UInt8 = 8
+    }
+
+    /// The facts as bytes; texts that are too long and devices that are too many are cut.
+    func encoded() -> [UInt8] {
+        var bytes: [UInt8] = []
+        func add(_ tag: UInt8, _ value: [UInt8]) {
+            guard !value.isEmpty else { return }
+            bytes.append(tag)
+            bytes.append(UInt8(value.count))
+            bytes += value
+        }
+        add(Tag.address, Self.text(address))
+        add(Tag.version, Self.text(version))
+        add(Tag.site, site.map { Self.text($0.rawValue) } ?? [])
+        add(Tag.role, role.map { [$0 == .worker ? 1 : 2] } ?? [])
+        var numbers: UInt64 = 0
+        for (number, name) in Self.capabilityNames.enumerated() where capabilities.contains(name) {
+            numbers |= 1 << UInt64(number)
+        }
+        var value: [UInt8] = []
+        value.appendInteger(numbers)
+        add(Tag.capabilities, numbers == 0 ? [] : value)
+        value = []
+        for count in [load.capacity, load.allocated, load.used] { value.appendInteger(Self.thousandths(count)) }
+        for count in [load.memoryTotal, load.memoryUsed] { value.appendInteger(Self.mebibytes(count)) }
+        value.appendInteger(UInt16(clamping: load.containerCount))
+        add(Tag.load, load == Load() ? [] : value)
+        add(Tag.deviceModel, Self.text(deviceModel))
+        value = []
+        for device in devices.prefix(Self.deviceLimit) {
+            value.append((device.vendor == .nvidia ? 1 : 2) | (device.hasProblem ? 0x80 : 0))
+            value.append(device.utilization.map { UInt8(min(100, max(0, ($0 * 100).rounded()))) } ?? 255)
+            value.appendInteger(Self.mebibytes(device.memoryTotal))
+            value.appendInteger(Self.mebibytes(device.memoryUsed))
+        }
+        add(Tag.devices, value)
+        return bytes
+    }
+
+    /// Reads facts; tags that are not known, and what a newer agent added to the end of a field, are passed over.
+    /// - Throws: `DecodeError` for bytes that no agent writes.
+    static func decode(_ bytes: Span<UInt8>) throws(DecodeError) -> NodeFactsSummary {
+        guard bytes.count <= byteLimit else { throw .tooLong(field: "facts", count: bytes.count, limit: byteLimit) }
+        var facts = NodeFactsSummary()
+        var offset = 0
+        while offset < bytes.count {
+            let tag = try bytes.readInteger(UInt8.self, at: &offset)
+            let count = Int(try bytes.readInteger(UInt8.self, at: &offset))
+            let value = try bytes.readBytes(count, at: &offset)
+            try facts.take(tag, value)
+        }
+        return facts
+    }
+
+    private mutating func take(_ tag: UInt8, _ value: [UInt8]) throws(DecodeError) {
+        var offset = 0
+        switch tag {
+        case Tag.address: address = try Self.readText(value, "address")
+        case Tag.version: version = try Self.readText(value, "version")
+        case Tag.site: site = SiteID(rawValue: try Self.readText(value, "site"))
+        case Tag.role:
+            let number = try value.span.readInteger(UInt8.self, at: &offset)
+            // A role that a newer agent knows is no role that is known here.
+            role = number == 1 ? .worker : number == 2 ? .gateway : nil
+        case Tag.capabilities:
+            let numbers = try value.span.readInteger(UInt64.self, at: &offset)
+            for (number, name) in Self.capabilityNames.enumerated() where numbers >> UInt64(number) & 1 == 1 {
+                capabilities.insert(name)
+            }
+        case Tag.load:
+            func vcpus() throws(DecodeError) -> VCPUCount {
+                VCPUCount(Double(try value.span.readInteger(UInt32.self, at: &offset)) / 1_000)
+            }
+            load.capacity = try vcpus()
+            load.allocated = try vcpus()
+            load.used = try vcpus()
+            load.memoryTotal = .mebibytes(Int64(try value.span.readInteger(UInt32.self, at: &offset)))
+            load.memoryUsed = .mebibytes(Int64(try value.span.readInteger(UInt32.self, at: &offset)))
+            load.containerCount = Int(try value.span.readInteger(UInt16.self, at: &offset))
+        case Tag.deviceModel: deviceModel = try Self.readText(value, "model of a device")
+        case Tag.devices:
+            while offset < value.count {
+                let first = try value.span.readInteger(UInt8.self, at: &offset)
+                let part = try value.span.readInteger(UInt8.self, at: &offset)
+                let total = try value.span.readInteger(UInt32.self, at: &offset)
+                let used = try value.span.readInteger(UInt32.self, at: &offset)
+                devices.append(
+                    Device(
+                        vendor: first & 0x7F == 2 ? .amd : .nvidia,
+                        utilization: part <= 100 ? Double(part) / 100 : nil,
+                        memoryTotal: .mebibytes(Int64(total)),
+                        memoryUsed: .mebibytes(Int64(used)),
+                        hasProblem: first & 0x80 != 0
+                    )
+                )
+            }
+        default: break
+        }
+    }
+
+    private static func text(_ text: String) -> [UInt8] {
+        var bytes: [UInt8] = []
+        for character in text {
+            guard bytes.count + character.utf8.count <= textLimit else { break }
+            bytes += character.utf8
+        }
+        return bytes
+    }
+
+    private static func readText(_ bytes: [UInt8], _ field: String) throws(DecodeError) -> String {
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw .notText(field: field) }
+        return text
+    }
+
+    private static func thousandths(_ count: VCPUCount) -> UInt32 {
+        UInt32(min(Double(UInt32.max), max(0, (count.rawValue * 1_000).rounded())))
+    }
+
+    private static func mebibytes(_ count: ByteCount) -> UInt32 { UInt32(clamping: max(0, count.rawValue >> 20)) }
+
+    // MARK: What is worth telling
+
+    /// Whether the others should hear of this at once: something but the load changed, or the load did by a tenth.
+    ///
+    /// Loads change with every sample, and what each node tells must fit what all can hear.
+    func differsNoticeably(from told: NodeFactsSummary) -> Bool {
+        var (mine, theirs) = (self, told)
+        (mine.load, theirs.load) = (Load(), Load())
+        (mine.devices, theirs.devices) = ([], [])
+        guard mine == theirs, devices.count == told.devices.count, load.containerCount == told.load.containerCount
+        else {
+            return true
+        }
+        func moved(_ new: Double, _ old: Double, of whole: Double) -> Bool { abs(new - old) > whole / 10 }
+        let whole = load.capacity.rawValue
+        guard load.capacity == told.load.capacity, load.memoryTotal == told.load.memoryTotal,
+            !moved(load.allocated.rawValue, told.load.allocated.rawValue, of: whole),
+            !moved(load.used.rawValue, told.load.used.rawValue, of: whole),
+            !moved(
+                Double(load.memoryUsed.rawValue),
+                Double(told.load.memoryUsed.rawValue),
+                of: Double(load.memoryTotal.rawValue)
+            )
+        else { return true }
+        return zip(devices, told.devices).contains { new, old in
+            new.vendor != old.vendor || new.hasProblem != old.hasProblem || new.memoryTotal != old.memoryTotal
+                || moved(new.utilization ?? -1, old.utilization ?? -1, of: 1)
+                || moved(
+                    Double(new.memoryUsed.rawValue),
+                    Double(old.memoryUsed.rawValue),
+                    of: Double(new.memoryTotal.rawValue)
+                )
+        }
+    }
+}
