@@ -77,7 +77,7 @@ let package = Package(
             dependencies: [
                 "ClusterModel", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
                 "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage",
-                "Containers", "ImageStore", "GPU", "SWIM", "WireFormat",
+                "Containers", "ImageStore", "GPU", "SWIM", "Raft", "WireFormat",
                 httpTypes, hummingbird, lifecycle, logging, metrics, nio, protobuf, unixSignals, yams,
             ]
         ),

@@ -62,7 +62,7 @@ extension AgentProgram {
             snapshotInterval: configuration.limits.snapshotEntries
         )
         let hub = ChangeHub()
-        await replica.listen { acceptance in hub.publish(acceptance.changed + acceptance.pruned) }
+        await replica.listen { jobs in hub.publish(jobs) }
         try await configureLimits(configuration, replica)
 
         let inventory = GPUInventory()

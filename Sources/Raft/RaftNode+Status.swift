@@ -1,5 +1,3 @@
-package import ClusterModel
-
 /// What a member can say about the group, for people and for decisions above the log.
 extension RaftNode {
     /// When a leader with a quorum was last known to exist; nil when that was never so since the start.

@@ -86,7 +86,7 @@ final class Bench: Sendable {
     func start() async throws {
         let replica = try await Replica(store: disk, metrics: metrics, logger: logger)
         let hub = ChangeHub()
-        await replica.listen { acceptance in hub.publish(acceptance.changed + acceptance.pruned) }
+        await replica.listen { jobs in hub.publish(jobs) }
         let time = time
         let controller = NodeController(
             node: Self.node,

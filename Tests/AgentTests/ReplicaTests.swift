@@ -121,7 +121,7 @@ struct ReplicaTests {
     @Test func whoListensHearsBeforeTheProposer() async throws {
         let replica = try await Self.replica(InMemoryStateStore())
         let heard = Mutex<[JobID]>([])
-        await replica.listen { acceptance in heard.withLock { $0 += acceptance.changed } }
+        await replica.listen { jobs in heard.withLock { $0 += jobs } }
         try await replica.propose(Self.submission(1))
         #expect(heard.withLock { $0 } == [JobID(rawValue: "job1aaaaaaaa")])
     }

@@ -75,3 +75,26 @@ struct ReplicationError: Error, CustomStringConvertible {
     var isUnknown: Bool
     var description: String
 }
+
+/// How a group stands, as one member sees it.
+struct ReplicaStatus: Sendable {
+    var member: RaftMemberID
+    var term: Term
+    /// The leader of the term, as far as known.
+    var leader: RaftMemberID?
+    var membership: Raft.Membership
+    /// Whether this member is the whole group.
+    var isAlone: Bool
+    var applied: LogIndex
+    var committed: LogIndex
+    var lastIndex: LogIndex
+    /// When a leader with a quorum was last known to exist.
+    var lastLeaderContact: ContinuousClock.Instant?
+    /// What a leader knows about the others.
+    var peers: [PeerStatus]
+    /// Why this member applies nothing any more; nil when it does.
+    var standstill: String?
+
+    /// Whether this member leads.
+    var isLeader: Bool { leader == member }
+}

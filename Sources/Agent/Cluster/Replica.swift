@@ -30,7 +30,7 @@ actor Replica {
     private let logger: Logger
     private let clock: @Sendable () -> ContinuousClock.Instant
     private let snapshotInterval: UInt64
-    private var listener: (@Sendable (Acceptance) -> Void)?
+    private var listener: (@Sendable ([JobID]) -> Void)?
 
     /// What is to be written, then sent and applied, oldest first.
     private var work: [Ready] = []
@@ -111,8 +111,8 @@ actor Replica {
         while isWorking { await withCheckedContinuation { workWaiters.append($0) } }
     }
 
-    /// Says who hears of every acceptance, after it is durable and before the proposer does.
-    func listen(_ listener: @escaping @Sendable (Acceptance) -> Void) { self.listener = listener }
+    /// Says who hears of every job that changed or was forgotten, after that is durable and before the proposer does.
+    func listen(_ listener: @escaping @Sendable ([JobID]) -> Void) { self.listener = listener }
 
     // MARK: Changes
 
@@ -269,6 +269,29 @@ actor Replica {
     /// Whether this member is the whole group, so that nobody else need be asked or can be.
     var isAlone: Bool { node.membership.members == [member] && !node.membership.isJoint }
 
+    /// The term that this member leads; nil when it does not lead.
+    var leadingTerm: Term? { node.isLeader ? node.term : nil }
+
+    /// The last entry of this member's log, committed or not.
+    var lastIndex: LogIndex { node.lastIndex }
+
+    /// How the group stands, as this member sees it.
+    var status: ReplicaStatus {
+        ReplicaStatus(
+            member: member,
+            term: node.term,
+            leader: node.leader,
+            membership: node.membership,
+            isAlone: isAlone,
+            applied: applied,
+            committed: node.commitIndex,
+            lastIndex: node.lastIndex,
+            lastLeaderContact: node.lastLeaderContact,
+            peers: node.peers,
+            standstill: standstill
+        )
+    }
+
     /// Takes messages of other members.
     func receive(_ messages: [Raft.Message]) {
         guard standstill == nil else { return }
@@ -400,9 +423,7 @@ actor Replica {
             applied = snapshot.metadata.index
             snapshotIndex = applied
             node.applied(through: applied)
-            var acceptance = Acceptance()
-            acceptance.changed = before.union(state.jobs.map(\.id)).sorted()
-            listener?(acceptance)
+            listener?(before.union(state.jobs.map(\.id)).sorted())
             giveUpLost()
         } catch {
             standStill("The leader's snapshot cannot be read: \(error)")
@@ -428,7 +449,7 @@ actor Replica {
         if let acceptance = outcome.acceptance {
             history.decisions += acceptance.decisions
             history.forgotten += acceptance.pruned
-            listener?(acceptance)
+            listener?(acceptance.changed + acceptance.pruned)
         }
         guard logged.proposer == member, let waiter = waiters[logged.number] else { return }
         waiter.outcomes.append(outcome)

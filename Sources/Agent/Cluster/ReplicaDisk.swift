@@ -52,7 +52,7 @@ enum ReplicaDisk {
         if let snapshot = stored.snapshot { state = try StateCoding.decode(ClusterState.self, from: snapshot.state) }
         for entry in stored.entries {
             // A refused command never reached such a log.
-            _ = state.apply(try StateCoding.decode(Command.self, from: entry.payload))
+            _ = state.apply(try StateCoding.decode(Command.self, from: entry.command))
         }
         return (state, stored.nextIndex - 1)
     }
@@ -64,7 +64,7 @@ enum ReplicaDisk {
             let metadata = try reading { try SnapshotMetadata.decode(snapshot.metadata.span) }
             persisted.snapshot = Snapshot(metadata: metadata, data: snapshot.state)
         }
-        persisted.entries = try stored.entries.map { entry in try reading { try Entry.decode(entry.payload.span) } }
+        persisted.entries = try stored.entries.map { entry in try reading { try Entry.decode(entry.command.span) } }
         return persisted
     }
 
@@ -86,8 +86,8 @@ enum ReplicaDisk {
         StoredSnapshot(
             index: snapshot.metadata.index,
             term: snapshot.metadata.term,
-            state: snapshot.data,
-            metadata: snapshot.metadata.encoded()
+            metadata: snapshot.metadata.encoded(),
+            state: snapshot.data
         )
     }
 
@@ -102,7 +102,7 @@ enum ReplicaDisk {
             if let hardState = ready.hardState { batch.hardState = hardState.encoded() }
             guard let first = ready.entries.first else { continue }
             batch.entries.removeAll { $0.index >= first.index }
-            batch.entries += ready.entries.map { LogEntry(index: $0.index, term: $0.term, payload: $0.encoded()) }
+            batch.entries += ready.entries.map { LogEntry(index: $0.index, term: $0.term, command: $0.encoded()) }
         }
         return batch
     }
