@@ -230,9 +230,17 @@ final class Bench: Sendable {
         }
     }
 
+    /// What was decided for a job, as the agent shows it, or as the disk has it while none runs.
+    func decisions(of id: JobID) async throws -> [NumberedDecision] {
+        if let running = agent.withLock({ $0 }) {
+            return try await running.replica.decisions(of: id, limit: 1000)
+        }
+        return try await store.decisions(of: id, after: 0, limit: 1000)
+    }
+
     /// The sentences of what was decided for a job.
     func sentences(_ id: JobID, _ kind: Decision.Kind? = nil) async throws -> [String] {
-        try await store.decisions(of: id, after: 0, limit: 1000)
+        try await decisions(of: id)
             .filter { kind == nil || $0.decision.kind == kind }.map(\.decision.sentence)
     }
 

@@ -39,6 +39,9 @@ actor Replica {
     /// the entries are applied again, so a snapshot waits for them.
     private var history = StateBatch()
     private var historyTimer: Task<Void, Never>?
+    /// Writes of history that are under way, and who waits for their end.
+    private var historyWrites = 0
+    private var historyWaiters: [CheckedContinuation<Void, Never>] = []
     private var applied: LogIndex
     private var snapshotIndex: LogIndex
     private var wantsSnapshot = false
@@ -387,6 +390,7 @@ actor Replica {
             if taken.contains(where: \.needsPersisting) {
                 let written = takeHistory()
                 batch.add(written)
+                defer { endWrite(written) }
                 do { try await store.commit(batch) } catch {
                     history.putBack(written)
                     await beginAgain(after: error)
@@ -593,7 +597,17 @@ actor Replica {
         defer { history = StateBatch() }
         historyTimer?.cancel()
         historyTimer = nil
+        if !history.isEmpty { historyWrites += 1 }
         return history
+    }
+
+    private func endWrite(_ written: StateBatch) {
+        guard !written.isEmpty else { return }
+        historyWrites -= 1
+        guard historyWrites == 0 else { return }
+        let waiting = historyWaiters
+        historyWaiters = []
+        for waiter in waiting { waiter.resume() }
     }
 
     private func scheduleHistory() {
@@ -607,12 +621,21 @@ actor Replica {
     /// Writes the decisions and samples that have not been written yet, so that a look at the store shows them.
     func writeHistory() async throws {
         let written = takeHistory()
+        defer { endWrite(written) }
         guard !written.isEmpty else { return }
         do { try await store.commit(written) } catch {
             history.putBack(written)
             logger.error("state.history.failed", metadata: ["error": "\(error)"])
             throw error
         }
+    }
+
+    /// The decisions about a job, or about all, that were made here so far; oldest first.
+    func decisions(of job: JobID?, after sequence: UInt64 = 0, limit: Int) async throws -> [NumberedDecision] {
+        // A disk that takes nothing more still shows what it has.
+        try? await writeHistory()
+        while historyWrites > 0 { await withCheckedContinuation { historyWaiters.append($0) } }
+        return try await store.decisions(of: job, after: sequence, limit: limit)
     }
 
     /// Replaces the log by a snapshot; a failure is logged and tried again later, since the log still holds everything.

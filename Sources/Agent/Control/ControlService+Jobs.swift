@@ -137,7 +137,7 @@ extension ControlService {
             return current.openCheckpoint == nil
         }
         guard let entry = after.catalog.last(where: { $0.generation > before && $0.state == .complete }) else {
-            let decisions = try await store.decisions(of: record.id, after: lastDecision, limit: 100)
+            let decisions = try await replica.decisions(of: record.id, after: lastDecision, limit: 100)
             let reason = decisions.last { $0.decision.kind == .warned }?.decision.sentence ?? after.message
             throw RPCFailure(.conflict, "no checkpoint was taken of '\(record.specification.name)': \(reason)")
         }
@@ -159,7 +159,7 @@ extension ControlService {
             current.state.isFinal || current.state == .suspended
                 || (current.state == .running && current.incarnation > record.incarnation)
         }
-        let decisions = try await store.decisions(of: record.id, after: lastDecision, limit: 100)
+        let decisions = try await replica.decisions(of: record.id, after: lastDecision, limit: 100)
         guard after.state == .running, let restored = decisions.last(where: { $0.decision.kind == .restored }) else {
             throw RPCFailure(.conflict, "'\(record.specification.name)' was not restored: \(after.message)")
         }

@@ -115,7 +115,7 @@ extension ControlService {
         reply.job = await summary(record)
         reply.specificationJson = record.specification.document.jsonText
         reply.checkpoints = record.catalog.filter { $0.state != .retiring }.map(\.wire)
-        reply.recentDecisions = try await store.decisions(of: record.id, after: 0, limit: 20).map {
+        reply.recentDecisions = try await replica.decisions(of: record.id, after: 0, limit: 20).map {
             $0.wire(jobName: record.specification.name)
         }
         reply.exit = record.lastExit?.sentence ?? ""
@@ -138,7 +138,7 @@ extension ControlService {
         let limit = request.limit == 0 ? 1000 : Int(min(request.limit, 10_000))
         var reply = WireJobExplainReply()
         reply.job = await summary(record)
-        reply.decisions = try await store.decisions(of: record.id, after: 0, limit: limit).map {
+        reply.decisions = try await replica.decisions(of: record.id, after: 0, limit: limit).map {
             $0.wire(jobName: record.specification.name)
         }
         // A figure has room for some thousand points; the thinned history of a long job has not many more.
@@ -163,7 +163,7 @@ extension ControlService {
             var message = WireJobWatchReply()
             for record in records { message.jobs.append(await summary(record)) }
             // The first message brings the last few decisions, so that a watcher knows what has led here.
-            let decisions = try await store.decisions(
+            let decisions = try await replica.decisions(
                 of: id,
                 after: lastDecision ?? 0,
                 limit: lastDecision == nil ? 5 : 200
