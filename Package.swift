@@ -100,7 +100,10 @@ let package = Package(
         .executableTarget(name: "godwit-shim", dependencies: ["CLinux"]),
 
         // MARK: Verification
-        .target(name: "ClusterSim", dependencies: ["ClusterModel", "QoS"]),
+        .target(
+            name: "ClusterSim",
+            dependencies: ["ClusterModel", "ClusterState", "QoS", "Raft", "WireFormat"]
+        ),
         .executableTarget(name: "godwit-sim", dependencies: ["ClusterSim", "ClusterModel", "QoS", argumentParser]),
         .executableTarget(
             name: "integration",

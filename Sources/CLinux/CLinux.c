@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/timex.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -68,6 +69,13 @@ int godwit_set_subreaper(int on) { return prctl(PR_SET_CHILD_SUBREAPER, (unsigne
 
 int godwit_get_subreaper(int *on) { return prctl(PR_GET_CHILD_SUBREAPER, on, 0, 0, 0); }
 
+int godwit_boot_timer(void) { return timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK); }
+
+int godwit_set_boot_timer(int timer, int64_t nanoseconds) {
+    struct itimerspec when = {.it_value = {nanoseconds / 1000000000, nanoseconds % 1000000000}};
+    return timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
 int godwit_set_thread_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 char **godwit_environment(void) { return environ; }
@@ -96,6 +104,11 @@ int godwit_set_blocking(int descriptor, int blocking) {
     int flags = fcntl(descriptor, F_GETFL);
     if (flags < 0) return -1;
     return fcntl(descriptor, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+}
+
+int godwit_exchange(const char *one, const char *other) {
+    // By number: C libraries before glibc 2.28 lack the function.
+    return (int)syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, 1u << 1);
 }
 
 int godwit_pipe(int *reading, int *writing) {

@@ -37,6 +37,8 @@ package enum ContainerExit: Sendable, Codable, Equatable {
     case signalled(number: Int32, isOutOfMemory: Bool)
     /// The container could not be started; the sentence says why and what to do.
     case notStarted(reason: String)
+    /// Its node ended it, having been out of touch with the cluster's leader for longer than it may run containers without.
+    case fenced
     /// It is gone and nobody saw it end: the machine or its supervisor crashed.
     case lost
 

@@ -40,6 +40,10 @@ package struct ExitDiagnosis: Sendable, Equatable {
         case .notStarted(let reason):
             let text = reason.isEmpty ? "no reason is known" : reason
             sentence = "It could not be started: \(text)" + (text.hasSuffix(".") ? "" : ".")
+        case .fenced:
+            sentence =
+                "Its node was out of touch with the cluster for longer than `cluster.partitionTimeout` and ended it, so that it "
+                + "cannot run twice."
         case .lost:
             sentence = "Its container is gone without a trace: the machine or the container's supervisor crashed."
         }
@@ -50,7 +54,7 @@ package struct ExitDiagnosis: Sendable, Equatable {
     /// A kill signal that neither the program nor the kernel's memory limit explains comes from outside.
     package static func isLoss(_ exit: ContainerExit) -> Bool {
         switch exit {
-        case .lost, .signalled(number: 9, isOutOfMemory: false): true
+        case .fenced, .lost, .signalled(number: 9, isOutOfMemory: false): true
         case .exited, .signalled, .notStarted: false
         }
     }

@@ -272,6 +272,8 @@ extension JobChange {
     private mutating func recover(_ exit: ContainerExit, ran: Duration?, cause: String?) {
         let diagnosis = cause ?? ExitDiagnosis(exit, of: record).sentence
         record.quickLosses = (ran ?? .zero) < ClusterState.quickLoss ? record.quickLosses + 1 : 0
+        // A node that is fenced again and again is no fault of the job's: it waits longer and longer, but is not given up for that.
+        if exit == .fenced { record.quickLosses = min(record.quickLosses, ClusterState.quickLossLimit) }
         let rule = record.specification.checkpoint.recovery
         guard rule != .fail else {
             return finish(.failed, "\(diagnosis) The job says `checkpoint.recovery: fail`.")

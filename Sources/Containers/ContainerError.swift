@@ -30,6 +30,8 @@ package struct ContainerError: Error, Equatable, Sendable, CustomStringConvertib
         case checkpointFailed
         /// The container could not be restored from its images.
         case restoreFailed
+        /// The node's lease has ended: for the time being it has no right to run containers.
+        case fenced
         /// It took longer than it may.
         case timedOut
     }

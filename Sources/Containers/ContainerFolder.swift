@@ -160,7 +160,8 @@ struct ContainerFolder: Sendable, Equatable {
             cause: cause,
             endedAt: Timestamp(rawValue: at),
             memoryKillCount: lines["oom-kills"]?.first.flatMap { Int($0) } ?? 0,
-            droppedLineCount: lines["lines-dropped"]?.first.flatMap { Int($0) } ?? 0
+            droppedLineCount: lines["lines-dropped"]?.first.flatMap { Int($0) } ?? 0,
+            isFenced: lines["fenced"]?.first == "yes"
         )
     }
 

@@ -260,7 +260,14 @@ extension ContainerRuntime {
             ]
             verb.append("--file-locks")
             if request.tcpEstablished { verb.append("--tcp-established") }
-            let running = try await launch(request.id, folder, cgroup, verb, operation: .restore)
+            let running = try await launch(
+                request.id,
+                folder,
+                cgroup,
+                verb,
+                operation: .restore,
+                isFenced: request.isFenced
+            )
             do {
                 try cgroup.setCPUWeight(request.cpuAllocation)
                 if let limit = request.cpuLimit { try cgroup.setCPUQuota(limit) }

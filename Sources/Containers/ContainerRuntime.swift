@@ -61,7 +61,14 @@ package final class ContainerRuntime: Sendable {
                 devices: request.devices.isEmpty ? nil : request.devices.map(\.name)
             )
             try folder.write(record, specification, criuOptions: criuOptions(tcpEstablished: false))
-            let running = try await launch(request.id, folder, cgroup, ["run", "--detach"], operation: .start(request))
+            let running = try await launch(
+                request.id,
+                folder,
+                cgroup,
+                ["run", "--detach"],
+                operation: .start(request),
+                isFenced: request.isFenced
+            )
             // runc converts v1's shares to v2's weight by another rule than ours.
             if cgroup.hierarchy.mode == .v2 { try? cgroup.setCPUWeight(request.cpuAllocation) }
             return running
@@ -80,7 +87,8 @@ package final class ContainerRuntime: Sendable {
         _ folder: ContainerFolder,
         _ cgroup: Cgroup,
         _ verb: [String],
-        operation: Operation
+        operation: Operation,
+        isFenced: Bool
     ) async throws -> RunningContainer {
         let command =
             [runc.path] + runcArguments(log: folder.runtimeLog) + verb
@@ -91,6 +99,7 @@ package final class ContainerRuntime: Sendable {
         lines.append("log-file-bytes \(configuration.logFileLimit.rawValue)")
         lines.append("log-file-count \(configuration.logFileCount)")
         if let events = memoryEvents(cgroup) { lines.append("memory-events \(events)") }
+        if isFenced { lines.append("lease \(configuration.leaseFile)") }
         guard !lines.contains(where: { $0.utf8.contains(UInt8(ascii: "\n")) }) else {
             throw ContainerError(
                 .settingInvalid,
@@ -131,6 +140,13 @@ package final class ContainerRuntime: Sendable {
                 .timedOut,
                 "The container did not start within \(timeout.text).",
                 remedy: "Look at the load and the disk of this node; the job can be started again."
+            )
+        }
+        if words.first == "fenced" {
+            throw ContainerError(
+                .fenced,
+                "This node has been out of touch with its cluster for too long, so nothing may be started on it.",
+                remedy: "It starts jobs again as soon as it hears from the cluster's leader; look at its network."
             )
         }
         throw failure(of: operation, folder, shimSaid: report)

@@ -42,6 +42,12 @@ package struct ContainersConfiguration: Sendable, Equatable {
         deletedFileLimit = .gibibytes(1)
     }
 
+    /// How long the containers of this node that are fenced may run; the agent writes it, each shim reads it.
+    ///
+    /// One line: `none`, or `boot BOOT-ID until NANOSECONDS` of CLOCK_BOOTTIME. A shim looks every five seconds, and when what it knows has
+    /// ended; it keeps what it knows while there is no such file.
+    package var leaseFile: String { "\(runtimeFolder)/lease" }
+
     var containersFolder: String { "\(stateFolder)/containers" }
     var imagesFolder: String { "\(stateFolder)/images" }
     var runcRoot: String { "\(runtimeFolder)/runc" }

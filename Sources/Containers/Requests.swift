@@ -25,6 +25,8 @@ package struct StartRequest: Sendable {
     /// The vCPUs that it is guaranteed under contention (cgroup weight).
     package var cpuAllocation: VCPUCount
     package var devices: [ContainerDevice]
+    /// Whether it must end when the node's lease does (`ContainersConfiguration.leaseFile`), with or without an agent.
+    package var isFenced = false
 
     package init(id: ContainerID, image: PreparedImage) {
         (self.id, self.image) = (id, image)
@@ -79,6 +81,8 @@ package struct RestoreRequest: Sendable {
     package var cpuAllocation: VCPUCount
     /// Whether established TCP connections are restored; as in the options that the dump was taken with.
     package var tcpEstablished: Bool
+    /// Whether it must end when the node's lease does; see ``StartRequest/isFenced``.
+    package var isFenced = false
 
     package init(id: ContainerID, image: PreparedImage, folder: String) {
         (self.id, self.image, self.folder) = (id, image, folder)
@@ -113,10 +117,19 @@ package struct ContainerExit: Sendable, Equatable, Codable {
     package var memoryKillCount: Int
     /// Lines of output that could not be kept because the disk was full.
     package var droppedLineCount: Int
+    /// Whether its shim killed it because the node's lease had ended: no fault of the program's.
+    package var isFenced: Bool
 
-    package init(cause: Cause, endedAt: Timestamp, memoryKillCount: Int = 0, droppedLineCount: Int = 0) {
+    package init(
+        cause: Cause,
+        endedAt: Timestamp,
+        memoryKillCount: Int = 0,
+        droppedLineCount: Int = 0,
+        isFenced: Bool = false
+    ) {
         (self.cause, self.endedAt) = (cause, endedAt)
         (self.memoryKillCount, self.droppedLineCount) = (memoryKillCount, droppedLineCount)
+        self.isFenced = isFenced
     }
 
     /// Whether its first process ended by itself with status 0.

@@ -28,6 +28,12 @@ package enum MonotonicClock {
     }
 }
 
+/// The clock that goes on while the machine is suspended, from boot on: for what others count on as well, as a lease.
+package enum BootClock {
+    /// Nanoseconds since the boot.
+    package static func nanoseconds() -> Int64 { readNanoseconds(CLOCK_BOOTTIME) }
+}
+
 private func readNanoseconds(_ clock: clockid_t) -> Int64 {
     var moment = timespec()
     _ = unsafe clock_gettime(clock, &moment)

@@ -106,6 +106,26 @@ package enum FileSystem {
         try writeAtomically(Array(text.utf8), to: path, mode: mode)
     }
 
+    /// Replaces a small file at once without forcing it to disk; it needs no more space than the file has already.
+    ///
+    /// For what is written again and again and means nothing after a crash of the machine. The text before is kept as `PATH.new`, so that a
+    /// file system that others have filled still takes the next one. Only one writer at a time.
+    package static func replace(_ path: String, with text: String, mode: UInt32 = 0o600) throws(SystemError) {
+        let spare = "\(path).new"
+        do {
+            let bytes = Array(text.utf8)
+            let file = try OwnedDescriptor(opening: spare, O_WRONLY | O_CREAT, mode: mode)
+            let number = file.rawValue
+            _ = try retrying("change the mode of", spare) { fchmod(number, mode) }
+            // Written over before it is cut: cutting first would give the space away.
+            try file.write(bytes, path: spare)
+            _ = try retrying("truncate", spare) { ftruncate(number, off_t(bytes.count)) }
+        }
+        if unsafe godwit_exchange(spare, path) == 0 { return }
+        // There is no file yet, or its file system cannot swap.
+        _ = try retrying("rename", spare) { unsafe rename(spare, path) }
+    }
+
     /// Makes a new file with this mode whatever the umask; fails with EEXIST when there is one.
     package static func create(_ path: String, mode: UInt32) throws(SystemError) -> OwnedDescriptor {
         let file = try OwnedDescriptor(opening: path, O_RDWR | O_CREAT | O_EXCL, mode: mode)

@@ -61,6 +61,13 @@ func startTime(of process: pid_t) -> UInt64 {
 
 func wallClockNanoseconds() -> Int64 { nanoseconds(CLOCK_REALTIME) }
 func monotonicMilliseconds() -> Int64 { nanoseconds(CLOCK_MONOTONIC) / 1_000_000 }
+func bootNanoseconds() -> Int64 { nanoseconds(CLOCK_BOOTTIME) }
+
+/// The kernel's random identity of this boot; `-` where /proc does not show it.
+func bootID() -> String {
+    let name = (readFile("/proc/sys/kernel/random/boot_id", limit: 64) ?? []).filter { $0 > 32 }
+    return name.isEmpty ? "-" : String(decoding: name, as: UTF8.self)
+}
 
 private func nanoseconds(_ clock: clockid_t) -> Int64 {
     var moment = timespec()

@@ -14,9 +14,11 @@ struct Shim {
     private let specification: ShimSpecification
     private var log: LogWriter
     private var streams: [OutputStream] = []
+    private var fence: Fence
 
     init(_ specification: ShimSpecification) {
         self.specification = specification
+        fence = Fence(lease: specification.lease)
         log = LogWriter(
             folder: "logs",
             fileBytes: specification.logFileBytes,
@@ -28,17 +30,19 @@ struct Shim {
         detach()
         announceShim()
         reserveExitRecord()
-        let runtime = startRuntime()
-        let status = wait(for: runtime)
-        guard status == 0 else { return finishFailedStart(status ?? -1) }
+        if fence.hasClosed() { return finishFencedStart() }
+        let start = wait(for: startRuntime())
+        if start.isFenced { return finishFencedStart() }
+        guard start.status == 0 else { return finishFailedStart(start.status ?? -1) }
         guard let text = readFile(specification.processFile, limit: 64),
             let first = pid_t(String(decoding: text.filter { $0 > 32 }, as: UTF8.self))
         else { return finishFailedStart(-1) }
         announce(first)
-        let ending = wait(for: first)
+        let end = wait(for: first)
         let moment = wallClockNanoseconds()
         drain()
-        recordExit(ending, at: moment)
+        recordExit(end.status, at: moment, isFenced: end.isFenced)
+        report("ended")
     }
 
     // MARK: Starting
@@ -106,9 +110,7 @@ struct Shim {
 
     /// Leaves word for an agent that starts while runc is still at work.
     private func announceShim() {
-        let boot = readFile("/proc/sys/kernel/random/boot_id", limit: 64) ?? []
-        let name = String(decoding: boot.filter { $0 > 32 }, as: UTF8.self)
-        let record = "process \(getpid()) \(startTime(of: getpid()))\nboot \(name)\n"
+        let record = "process \(getpid()) \(startTime(of: getpid()))\nboot \(bootID())\n"
         replaceFile("shim", from: "shim.new", with: Array(record.utf8), durably: false)
     }
 
@@ -130,23 +132,64 @@ struct Shim {
         _ = unsafe unlink("exit.reserved")
     }
 
+    /// Ends what runc has begun, and leaves word that the node had no right to it.
+    ///
+    /// All of it are children of this process by then: it takes the orphans, be they runc's, CRIU's or the container's own.
+    private mutating func finishFencedStart() {
+        var status: Int32 = 0
+        while true {
+            let ended = unsafe waitpid(-1, &status, WNOHANG)
+            if ended > 0 || (ended < 0 && errno == EINTR) { continue }
+            if ended < 0 { break }
+            for child in children() { kill(child, SIGKILL) }
+            _ = copyOutput(orUntil: -1, timeout: 10)
+        }
+        let moment = wallClockNanoseconds()
+        drain()
+        recordExit(nil, at: moment, isFenced: true)
+        report("fenced")
+    }
+
     private func report(_ line: String) { writeAll(Array((line + "\n").utf8), to: Self.reportDescriptor) }
 
     // MARK: Waiting and copying
 
-    /// Copies output until the child has ended; gives its wait status, or nil when someone else was its parent.
-    private mutating func wait(for child: pid_t) -> Int32? {
+    /// How a child ended.
+    private struct End {
+        /// Its wait status, or nil when someone else was its parent.
+        var status: Int32?
+        /// Whether it was the fence that killed it.
+        var isFenced: Bool
+    }
+
+    /// Copies output until the child has ended, which it is made to do when the fence closes.
+    private mutating func wait(for child: pid_t) -> End {
         let watch = godwit_pidfd_open(child)
         defer { if watch >= 0 { close(watch) } }
-        while watch >= 0, !copyOutput(orUntil: watch, timeout: -1) {}
+        var isKilled = false
         var status: Int32 = 0
-        return unsafe waitpid(child, &status, 0) == child ? status : nil
+        while true {
+            if !isKilled, fence.hasClosed() {
+                isKilled = true
+                if watch < 0 || godwit_pidfd_send_signal(watch, SIGKILL) != 0 { kill(child, SIGKILL) }
+            }
+            // Without a descriptor that tells of the end (all are in use), it is asked for now and then.
+            let hasEnded = copyOutput(orUntil: watch, timeout: watch < 0 ? 200 : fence.timeout)
+            if !hasEnded, watch >= 0 { continue }
+            let reaped = unsafe waitpid(child, &status, hasEnded ? 0 : WNOHANG)
+            if reaped == child {
+                // One that ended by itself in the last moment was not the fence's.
+                return End(status: status, isFenced: isKilled && status & 0x7f == SIGKILL)
+            }
+            if reaped < 0, errno != EINTR { return End(status: nil, isFenced: isKilled) }
+        }
     }
 
     /// Waits for output or for `watch`; true when `watch` is ready.
     private mutating func copyOutput(orUntil watch: Int32, timeout: Int32) -> Bool {
         var waits = streams.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
         waits.append(pollfd(fd: watch, events: Int16(POLLIN), revents: 0))
+        waits.append(pollfd(fd: watch >= 0 ? fence.timer : -1, events: Int16(POLLIN), revents: 0))
         let ready = unsafe poll(&waits, nfds_t(waits.count), timeout)
         if ready <= 0 { return false }
         for index in streams.indices where waits[index].revents != 0 { streams[index].copy(to: &log) }
@@ -175,7 +218,7 @@ struct Shim {
     }
 
     /// Writes the record where `exit.reserved` has space, and renames it: the name `exit` never stands for a part.
-    private func recordExit(_ status: Int32?, at moment: Int64) {
+    private func recordExit(_ status: Int32?, at moment: Int64, isFenced: Bool) {
         let ending =
             switch status {
             case nil: "unknown"
@@ -187,14 +230,19 @@ struct Shim {
             at \(moment)
             oom-kills \(memoryKills())
             lines-dropped \(log.droppedLineCount)
-
+            \(isFenced ? "fenced yes\n" : "")
             """
         // A minute of trying covers a disk that an administrator is clearing; the container is gone in any case.
         for _ in 0..<60 {
             if replaceFile("exit", from: "exit.reserved", with: Array(record.utf8), durably: true) { break }
             sleep(1)
         }
-        report("ended \(ending)")
+    }
+
+    /// The processes that have this one as parent; runc and its kind are single threads of it, as it is itself.
+    private func children() -> [pid_t] {
+        let text = readFile("/proc/self/task/\(getpid())/children", limit: 1 << 16) ?? []
+        return text.split(separator: UInt8(ascii: " ")).compactMap { pid_t(String(decoding: $0, as: UTF8.self)) }
     }
 
     private func memoryKills() -> Int {

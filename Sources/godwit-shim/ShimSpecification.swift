@@ -12,6 +12,8 @@ struct ShimSpecification {
     var logFileCount = 4
     /// The cgroup file that counts `oom_kill`, if there is one.
     var memoryEvents: String?
+    /// The file that says how long the container may run; nil means that there is no limit.
+    var lease: String?
 
     /// Reads the file's text; nil when a line is not understood, since guessing would start the wrong thing.
     init?(parsing text: [UInt8]) {
@@ -25,6 +27,7 @@ struct ShimSpecification {
             case "log-file-bytes": logFileBytes = max(4096, Int(value) ?? logFileBytes)
             case "log-file-count": logFileCount = max(1, Int(value) ?? logFileCount)
             case "memory-events": memoryEvents = value
+            case "lease": lease = value
             default: return nil
             }
         }

@@ -7,6 +7,20 @@ protocol AgentConnection: Sendable {
     func status(_ request: WireStatusRequest) async throws -> WireStatusReply
     func nodeList(_ request: WireNodeListRequest) async throws -> WireNodeListReply
     func nodeShow(_ request: WireNodeShowRequest) async throws -> WireNodeShowReply
+    func nodeCordon(_ request: WireNodeCordonRequest) async throws -> WireNodeCordonReply
+    func nodeDrain(_ request: WireNodeDrainRequest) async throws -> WireNodeDrainReply
+    func nodeUndrain(_ request: WireNodeUndrainRequest) async throws -> WireNodeUndrainReply
+    func clusterMembers(_ request: WireClusterMembersRequest) async throws -> WireClusterMembersReply
+    func clusterVoters(_ request: WireClusterVotersRequest) async throws -> WireClusterVotersReply
+    func keyringList(_ request: WireKeyringListRequest) async throws -> WireKeyringListReply
+    func keyringRotate(_ request: WireKeyringRotateRequest) async throws -> WireKeyringRotateReply
+    func certificateRevoke(_ request: WireCertificateRevokeRequest) async throws -> WireCertificateRevokeReply
+    func revocationList(_ request: WireRevocationListRequest) async throws -> WireRevocationListReply
+    /// Hands over each message until there are no more.
+    func clusterEvents(
+        _ request: WireClusterEventsRequest,
+        receive: (WireClusterEventsReply) throws -> Void
+    ) async throws
     func jobSubmit(_ request: WireJobSubmitRequest) async throws -> WireJobSubmitReply
     func jobPlan(_ request: WireJobPlanRequest) async throws -> WireJobPlanReply
     func jobList(_ request: WireJobListRequest) async throws -> WireJobListReply

@@ -83,6 +83,51 @@ struct ControlConnection: AgentConnection {
         try await call(.nodeShow, request)
     }
 
+    func nodeCordon(_ request: WireNodeCordonRequest) async throws -> WireNodeCordonReply {
+        try await call(.nodeCordon, request)
+    }
+
+    func nodeDrain(_ request: WireNodeDrainRequest) async throws -> WireNodeDrainReply {
+        try await call(.nodeDrain, request)
+    }
+
+    func nodeUndrain(_ request: WireNodeUndrainRequest) async throws -> WireNodeUndrainReply {
+        try await call(.nodeUndrain, request)
+    }
+
+    func clusterMembers(_ request: WireClusterMembersRequest) async throws -> WireClusterMembersReply {
+        try await call(.clusterMembers, request)
+    }
+
+    func clusterVoters(_ request: WireClusterVotersRequest) async throws -> WireClusterVotersReply {
+        try await call(.clusterVoters, request)
+    }
+
+    func keyringList(_ request: WireKeyringListRequest) async throws -> WireKeyringListReply {
+        try await call(.keyringList, request)
+    }
+
+    func keyringRotate(_ request: WireKeyringRotateRequest) async throws -> WireKeyringRotateReply {
+        try await call(.keyringRotate, request)
+    }
+
+    func certificateRevoke(_ request: WireCertificateRevokeRequest) async throws -> WireCertificateRevokeReply {
+        try await call(.certificateRevoke, request)
+    }
+
+    func revocationList(_ request: WireRevocationListRequest) async throws -> WireRevocationListReply {
+        try await call(.revocationList, request)
+    }
+
+    func clusterEvents(
+        _ request: WireClusterEventsRequest,
+        receive: (WireClusterEventsReply) throws -> Void
+    ) async throws {
+        try await Self.translating {
+            for try await reply in client.clusterEvents(request) { try receive(reply) }
+        }
+    }
+
     func jobSubmit(_ request: WireJobSubmitRequest) async throws -> WireJobSubmitReply {
         try await call(.jobSubmit, request)
     }

@@ -41,7 +41,8 @@ struct Godwit: ParsableCommand {
             """,
         version: version,
         subcommands: [
-            JobGroup.self, NodeGroup.self, StatusCommand.self, AuthorityGroup.self, CompletionsCommand.self,
+            JobGroup.self, NodeGroup.self, ClusterGroup.self, StatusCommand.self, TopCommand.self, AuthorityGroup.self,
+            CompletionsCommand.self,
         ]
     )
 }

@@ -47,6 +47,11 @@ struct SystemContainerHostTests {
         #expect(exit(.signal(15)) == .signalled(number: 15, isOutOfMemory: false))
         #expect(exit(.signal(9), kills: 1) == .signalled(number: 9, isOutOfMemory: true))
         #expect(exit(.unknown) == .lost)
+        // What the node's lease ended is neither the program's fault nor a kill by somebody.
+        for cause in [Containers.ContainerExit.Cause.signal(9), .unknown] {
+            let fenced = Containers.ContainerExit(cause: cause, endedAt: .epoch, memoryKillCount: 1, isFenced: true)
+            #expect(SystemContainerHost.exit(fenced) == .fenced)
+        }
         // A shell reports the death of its child as 128 + 9.
         #expect(exit(.code(137), kills: 1) == .signalled(number: 9, isOutOfMemory: true))
         #expect(exit(.code(137)) == .exited(code: 137))

@@ -204,6 +204,7 @@ struct WireJobsTests {
         (.signalled(number: 15, isOutOfMemory: false), "ended by signal 15"),
         (.signalled(number: 9, isOutOfMemory: true), "ended by the kernel: over its memory limit"),
         (.notStarted(reason: "no image"), "not started: no image"), (.lost, "lost: nobody saw it end"),
+        (.fenced, "ended by its node, which was out of touch with the cluster"),
     ])
     func anExitIsASentence(exit: ContainerExit, sentence: String) {
         #expect(exit.sentence == sentence)

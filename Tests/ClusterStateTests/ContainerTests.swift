@@ -136,6 +136,25 @@ struct ContainerTests {
         #expect(bench.job.message.contains("in a row"))
     }
 
+    @Test func aNodeThatIsFencedAgainAndAgainMakesTheJobWaitButNotFail() {
+        var bench = Bench.running()
+        var seconds = 10.0
+        var waits: [Double] = []
+        for fence in 1...3 * ClusterState.quickLossLimit {
+            if fence > 1 {
+                bench.begin(at: seconds)
+                bench.started(at: seconds)
+            }
+            bench.exited(.fenced, at: seconds)
+            #expect(bench.job.state == .queued && bench.job.retriesUsed == 0, "after fence \(fence)")
+            let next = max(seconds, ((bench.job.notBefore ?? Bench.start) - Bench.start).inSeconds)
+            waits.append(next - seconds)
+            seconds = next
+        }
+        #expect(waits.first == 0 && waits == waits.sorted())
+        #expect(waits.last.map { $0 > 60 && $0 <= 300 } == true)
+    }
+
     @Test func aLongRunForgivesEarlierLosses() {
         var bench = Bench.running()
         bench.exited(.lost, at: 3)

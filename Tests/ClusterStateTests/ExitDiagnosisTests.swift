@@ -23,17 +23,19 @@ struct ExitDiagnosisTests {
         #expect(sentence(.signalled(number: 11, isOutOfMemory: false)).contains("SIGSEGV"))
         #expect(sentence(.signalled(number: 37, isOutOfMemory: false)).contains("SIGRTMIN+3"))
         #expect(sentence(.notStarted(reason: "no image.")) == "It could not be started: no image.")
+        #expect(sentence(.fenced).contains("out of touch with the cluster"))
         #expect(sentence(.lost).contains("without a trace"))
     }
 
     @Test func everySentenceEndsWithAFullStop() {
         let exits: [ContainerExit] =
             (0...255).map { .exited(code: $0) } + (1...70).map { .signalled(number: $0, isOutOfMemory: $0 % 2 == 0) }
-            + [.lost, .notStarted(reason: ""), .notStarted(reason: "x")]
+            + [.fenced, .lost, .notStarted(reason: ""), .notStarted(reason: "x")]
         for exit in exits { #expect(sentence(exit).hasSuffix("."), "\(exit)") }
     }
 
     @Test func onlyAKillFromOutsideIsALoss() {
+        #expect(ExitDiagnosis.isLoss(.fenced))
         #expect(ExitDiagnosis.isLoss(.lost))
         #expect(ExitDiagnosis.isLoss(.signalled(number: 9, isOutOfMemory: false)))
         #expect(!ExitDiagnosis.isLoss(.signalled(number: 9, isOutOfMemory: true)))

@@ -100,6 +100,7 @@ final class ScriptedAgent: AgentConnection {
         var failures: [CommandFailure?] = []
         var watch: [[WireJobWatchReply]] = []
         var logs: [WireJobLogsReply] = []
+        var events: [[WireClusterEventsReply]] = []
         var connections: [ConnectionRequest] = []
         var closedCount = 0
     }
@@ -134,6 +135,40 @@ final class ScriptedAgent: AgentConnection {
     func status(_ request: WireStatusRequest) async throws -> WireStatusReply { try reply(to: request) }
     func nodeList(_ request: WireNodeListRequest) async throws -> WireNodeListReply { try reply(to: request) }
     func nodeShow(_ request: WireNodeShowRequest) async throws -> WireNodeShowReply { try reply(to: request) }
+    func nodeCordon(_ request: WireNodeCordonRequest) async throws -> WireNodeCordonReply { try reply(to: request) }
+    func nodeDrain(_ request: WireNodeDrainRequest) async throws -> WireNodeDrainReply { try reply(to: request) }
+    func nodeUndrain(_ request: WireNodeUndrainRequest) async throws -> WireNodeUndrainReply { try reply(to: request) }
+    func clusterMembers(_ request: WireClusterMembersRequest) async throws -> WireClusterMembersReply {
+        try reply(to: request)
+    }
+    func clusterVoters(_ request: WireClusterVotersRequest) async throws -> WireClusterVotersReply {
+        try reply(to: request)
+    }
+    func keyringList(_ request: WireKeyringListRequest) async throws -> WireKeyringListReply { try reply(to: request) }
+    func keyringRotate(_ request: WireKeyringRotateRequest) async throws -> WireKeyringRotateReply {
+        try reply(to: request)
+    }
+    func certificateRevoke(_ request: WireCertificateRevokeRequest) async throws -> WireCertificateRevokeReply {
+        try reply(to: request)
+    }
+    func revocationList(_ request: WireRevocationListRequest) async throws -> WireRevocationListReply {
+        try reply(to: request)
+    }
+    func clusterEvents(
+        _ request: WireClusterEventsRequest,
+        receive: (WireClusterEventsReply) throws -> Void
+    ) async throws {
+        let (messages, failure) = try state.withLock { state -> ([WireClusterEventsReply], CommandFailure?) in
+            state.requests.append(request)
+            if !state.failures.isEmpty, let failure = state.failures.removeFirst() { throw failure }
+            guard !state.events.isEmpty else { return ([], nil) }
+            // What follows is cut off, as when the agent restarts.
+            let isCut = request.follow ? CommandFailure(.unreachable, "the agent closed the connection") : nil
+            return (state.events.removeFirst(), isCut)
+        }
+        for message in messages { try receive(message) }
+        if let failure { throw failure }
+    }
     func jobSubmit(_ request: WireJobSubmitRequest) async throws -> WireJobSubmitReply { try reply(to: request) }
     func jobPlan(_ request: WireJobPlanRequest) async throws -> WireJobPlanReply { try reply(to: request) }
     func jobList(_ request: WireJobListRequest) async throws -> WireJobListReply { try reply(to: request) }

@@ -173,13 +173,13 @@ _godwit() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    job|node|status|ca|completions|help)
+    job|node|cluster|status|top|ca|completions|help)
         # Offer subcommand argument completions
         "_godwit_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'job node status ca completions help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'job node cluster status top ca completions help' -- "${cur}"))
         ;;
     esac
 }
@@ -668,13 +668,13 @@ _godwit_node() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    list|show)
+    list|show|cordon|drain|undrain)
         # Offer subcommand argument completions
         "_godwit_node_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'list show' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'list show cordon drain undrain' -- "${cur}"))
         ;;
     esac
 }
@@ -743,6 +743,370 @@ _godwit_node_show() {
         return
         ;;
     esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions nodes 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_node_cordon() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions nodes 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_node_drain() {
+    repeating_flags=()
+    non_repeating_flags=(--now --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions nodes 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_node_undrain() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions nodes 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_cluster() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __godwit_offer_flags_options 0
+
+    # Offer subcommand / subcommand argument completions
+    local -r subcommand="${unparsed_words[0]}"
+    unset 'unparsed_words[0]'
+    unparsed_words=("${unparsed_words[@]}")
+    case "${subcommand}" in
+    status|members|voters|events|keyring)
+        # Offer subcommand argument completions
+        "_godwit_cluster_${subcommand}"
+        ;;
+    *)
+        # Offer subcommand completions
+        COMPREPLY+=($(compgen -W 'status members voters events keyring' -- "${cur}"))
+        ;;
+    esac
+}
+
+_godwit_cluster_status() {
+    repeating_flags=()
+    non_repeating_flags=(-w --watch --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--interval --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--interval')
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_cluster_members() {
+    repeating_flags=()
+    non_repeating_flags=(-w --watch --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--interval --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--interval')
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_cluster_voters() {
+    repeating_flags=()
+    non_repeating_flags=(-w --watch --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--interval --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--interval')
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_cluster_events() {
+    repeating_flags=()
+    non_repeating_flags=(-w --watch --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(-n --limit --node --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '-n'|'--limit')
+        return
+        ;;
+    '--node')
+        __godwit_add_completions -W "$(eval 'godwit completions nodes 2>/dev/null')"
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_cluster_keyring() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __godwit_offer_flags_options 0
+
+    # Offer subcommand / subcommand argument completions
+    local -r subcommand="${unparsed_words[0]}"
+    unset 'unparsed_words[0]'
+    unparsed_words=("${unparsed_words[@]}")
+    case "${subcommand}" in
+    list|rotate)
+        # Offer subcommand argument completions
+        "_godwit_cluster_keyring_${subcommand}"
+        ;;
+    *)
+        # Offer subcommand completions
+        COMPREPLY+=($(compgen -W 'list rotate' -- "${cur}"))
+        ;;
+    esac
+}
+
+_godwit_cluster_keyring_list() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_cluster_keyring_rotate() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
 }
 
 _godwit_status() {
@@ -754,6 +1118,42 @@ _godwit_status() {
 
     # Offer option value completions
     case "${prev}" in
+    '--interval')
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_top() {
+    repeating_flags=()
+    non_repeating_flags=(-w --watch --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(-n --limit --interval --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '-n'|'--limit')
+        return
+        ;;
     '--interval')
         return
         ;;
@@ -790,13 +1190,13 @@ _godwit_ca() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    init|issue|show)
+    init|issue|renew|show|revoke|revocations)
         # Offer subcommand argument completions
         "_godwit_ca_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'init issue show' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'init issue renew show revoke revocations' -- "${cur}"))
         ;;
     esac
 }
@@ -876,6 +1276,45 @@ _godwit_ca_issue() {
     esac
 }
 
+_godwit_ca_renew() {
+    repeating_flags=()
+    non_repeating_flags=(--new-key --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--lifetime --out --folder -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--lifetime')
+        return
+        ;;
+    '--out')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--folder')
+        __godwit_add_completions -d
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -o plusdirs -fX '!*.@(pem)'
+        return
+        ;;
+    esac
+}
+
 _godwit_ca_show() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
@@ -899,6 +1338,69 @@ _godwit_ca_show() {
     case "${positional_number}" in
     1)
         __godwit_add_completions -o plusdirs -fX '!*.@(pem|crt)'
+        return
+        ;;
+    esac
+}
+
+_godwit_ca_revoke() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--reason --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--reason')
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_ca_revocations() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
         return
         ;;
     esac

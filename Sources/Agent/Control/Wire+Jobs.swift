@@ -178,6 +178,7 @@ extension ContainerExit {
         case .signalled(let number, let isOutOfMemory):
             isOutOfMemory ? "ended by the kernel: over its memory limit" : "ended by signal \(number)"
         case .notStarted(let reason): "not started: \(reason)"
+        case .fenced: "ended by its node, which was out of touch with the cluster"
         case .lost: "lost: nobody saw it end"
         }
     }

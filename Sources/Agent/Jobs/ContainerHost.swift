@@ -27,6 +27,8 @@ struct ContainerPlan: Sendable, Equatable {
     var memoryLimit: ByteCount?
     /// Indexes of the GPU devices that it may use.
     var devices: [Int]
+    /// Whether it must end when the node has been out of touch with the cluster's leader for too long; see ``LeaseFile``.
+    var isFenced: Bool
 
     init(
         key: ContainerKey,
@@ -34,7 +36,8 @@ struct ContainerPlan: Sendable, Equatable {
         allocation: VCPUCount,
         cpuLimit: VCPUCount?,
         memoryLimit: ByteCount?,
-        devices: [Int] = []
+        devices: [Int] = [],
+        isFenced: Bool = false
     ) {
         self.key = key
         self.specification = specification
@@ -42,8 +45,12 @@ struct ContainerPlan: Sendable, Equatable {
         self.cpuLimit = cpuLimit
         self.memoryLimit = memoryLimit
         self.devices = devices
+        self.isFenced = isFenced
     }
 }
+
+/// A start that came to nothing because the node's lease had ended: the job's container was taken from it, and did not fail.
+struct StartFenced: Error {}
 
 /// A container that an agent found when it started.
 struct FoundContainer: Sendable, Equatable {
@@ -72,6 +79,8 @@ protocol ContainerHost: Sendable {
     /// Every container that exists on the node, whoever started it; what is half-made is removed first.
     func adopt() async throws -> [FoundContainer]
     /// Makes and starts a container; afterwards it runs, or nothing of it exists.
+    ///
+    /// Throws ``StartFenced`` when the node has no right to run it for the time being.
     func start(_ plan: ContainerPlan) async throws
     /// Makes a container from images in memory and a captured writable layer (nil: empty); all or nothing, as `start`.
     func restore(_ plan: ContainerPlan, images: String, layer: String?) async throws

@@ -107,6 +107,9 @@ extension NodeController {
             await offerGivingUp(of: key.job) { _ in making.cancel() }
             do {
                 try await making.value
+            } catch is StartFenced {
+                await startFailed(key, .fenced)
+                return
             } catch {
                 await startFailed(key, error is CancellationError ? "it was being stopped" : "\(error)")
                 return
@@ -117,15 +120,13 @@ extension NodeController {
     }
 
     private func startFailed(_ key: ContainerKey, _ reason: String) async {
-        logger.warning("job.start.failed", metadata: ["job": "\(key.job)", "reason": "\(reason)"])
+        await startFailed(key, .notStarted(reason: reason))
+    }
+
+    private func startFailed(_ key: ContainerKey, _ exit: ContainerExit) async {
+        logger.warning("job.start.failed", metadata: ["job": "\(key.job)", "reason": "\(exit.sentence)"])
         await report([
-            .exited(
-                job: key.job,
-                incarnation: key.incarnation,
-                exit: .notStarted(reason: reason),
-                consumed: nil,
-                time: now()
-            )
+            .exited(job: key.job, incarnation: key.incarnation, exit: exit, consumed: nil, time: now())
         ])
     }
 

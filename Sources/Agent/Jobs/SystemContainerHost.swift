@@ -113,7 +113,10 @@ final class SystemContainerHost: ContainerHost, LogSource {
         request.cpuAllocation = plan.allocation
         request.cpuLimit = plan.cpuLimit
         request.memoryLimit = plan.memoryLimit
-        _ = try await runtime.start(request)
+        request.isFenced = plan.isFenced
+        do { _ = try await runtime.start(request) } catch let error as ContainerError where error.code == .fenced {
+            throw StartFenced()
+        }
         try remember(plan.key)
     }
 
@@ -138,7 +141,11 @@ final class SystemContainerHost: ContainerHost, LogSource {
         request.cpuLimit = plan.cpuLimit
         request.memoryLimit = plan.memoryLimit
         request.tcpEstablished = plan.specification.checkpoint.tcpEstablished
-        _ = try await runtime.restore(request)
+        request.isFenced = plan.isFenced
+        do { _ = try await runtime.restore(request) } catch let error as ContainerError where error.code == .fenced {
+            // The checkpoint is as good as it was.
+            throw RestoreProblem.unavailable(reason: "\(error)")
+        }
         try remember(plan.key)
     }
 
@@ -196,7 +203,8 @@ final class SystemContainerHost: ContainerHost, LogSource {
     }
 
     static func exit(_ exit: Containers.ContainerExit) -> ClusterModel.ContainerExit {
-        switch exit.cause {
+        if exit.isFenced { return .fenced }
+        return switch exit.cause {
         case .code(let code):
             // A shell that waits for the killed process reports 128 + 9; the kernel's count says what it was.
             exit.isOutOfMemory && code == 137 ? .signalled(number: 9, isOutOfMemory: true) : .exited(code: code)

@@ -47,6 +47,12 @@ int godwit_set_subreaper(int on);
 /// prctl(PR_GET_CHILD_SUBREAPER).
 int godwit_get_subreaper(int *_Nonnull on);
 
+/// timerfd_create(2) on CLOCK_BOOTTIME, which goes on while the machine is suspended; readable when the moment has come.
+int godwit_boot_timer(void);
+
+/// Sets the one moment of such a timer, in nanoseconds of CLOCK_BOOTTIME; a past one comes at once, and 0 means none.
+int godwit_set_boot_timer(int timer, int64_t nanoseconds);
+
 /// prctl(PR_SET_NAME) for the calling thread; the kernel keeps 15 bytes.
 int godwit_set_thread_name(const char *_Nonnull name);
 
@@ -74,6 +80,9 @@ int godwit_duplicate(int descriptor, int minimum);
 
 /// fcntl(F_SETFL) with O_NONBLOCK set or cleared.
 int godwit_set_blocking(int descriptor, int blocking);
+
+/// renameat2(2) with RENAME_EXCHANGE: two files of one file system swap their names at once.
+int godwit_exchange(const char *_Nonnull one, const char *_Nonnull other);
 
 /// pipe2(2) with O_CLOEXEC.
 int godwit_pipe(int *_Nonnull reading, int *_Nonnull writing);

@@ -6,9 +6,14 @@ import TLS
 struct AuthorityGroup: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ca",
-        abstract: "Make the certificates of nodes and users.",
-        discussion: "These commands work on files of this machine and ask no agent.",
-        subcommands: [AuthorityInit.self, AuthorityIssue.self, AuthorityShow.self]
+        abstract: "Make the certificates of nodes and users, and revoke them.",
+        discussion: """
+            init, issue, renew and show work on files of this machine and ask no agent. revoke and revocations ask the cluster.
+            """,
+        subcommands: [
+            AuthorityInit.self, AuthorityIssue.self, AuthorityRenew.self, AuthorityShow.self, AuthorityRevoke.self,
+            AuthorityRevocations.self,
+        ]
     )
 }
 
@@ -34,7 +39,7 @@ func userFolder(in surroundings: Surroundings) throws -> String {
 }
 
 /// Turns the library's errors into the program's.
-private func reporting<Result>(_ body: () throws -> Result) throws -> Result {
+func reporting<Result>(_ body: () throws -> Result) throws -> Result {
     do { return try body() } catch let error as TLSError { throw CommandFailure(.failure, error.message) }
 }
 
@@ -149,6 +154,59 @@ struct AuthorityIssue: GodwitCommand {
             return bundle
         }
         try CertificateFacts(bundle.certificate, file: file).print(options, in: surroundings)
+        return .success
+    }
+}
+
+/// `godwit ca renew`.
+struct AuthorityRenew: GodwitCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "renew",
+        abstract: "Issue an identity again before it expires: the same key and names, a new end.",
+        discussion: """
+            The file is replaced at once; other authorities in it are kept. An agent takes its changed file without a restart: copy it \
+            to the node when it was renewed elsewhere. 'godwit status' says which certificates are past half of their life.
+            """
+    )
+
+    @Argument(
+        help: ArgumentHelp("The identity file, as 'ca issue' wrote it.", valueName: "file"),
+        completion: .file(extensions: ["pem"])
+    )
+    var file: String
+
+    @Option(
+        help: ArgumentHelp("How long it is valid from now on. Default: as long as before.", valueName: "duration"),
+        transform: parseDuration
+    )
+    var lifetime: Duration?
+
+    @Flag(help: "Make a new key as well, for instance because the old one may have been read.")
+    var newKey = false
+
+    @Option(
+        help: ArgumentHelp("Write to this new file instead of replacing the old one.", valueName: "file"),
+        completion: .file()
+    )
+    var out: String?
+
+    @OptionGroup var place: AuthorityFolder
+    @OptionGroup(title: "Global options") var options: OutputOptions
+
+    func run(in surroundings: Surroundings) async throws -> ExitStatus {
+        let folder = try place.path(in: surroundings)
+        let now = Timestamp(seconds: surroundings.now())
+        let bundle = try reporting {
+            let renewed = try CertificateAuthority.load(from: folder).renew(
+                IdentityBundle.load(file),
+                now: now,
+                lifetime: lifetime,
+                hasNewKey: newKey
+            )
+            if let out { try renewed.save(to: out) } else { try renewed.replace(file) }
+            return renewed
+        }
+        try CertificateFacts(bundle.certificate, file: out ?? file).print(options, in: surroundings)
         return .success
     }
 }

@@ -6,15 +6,15 @@ struct CompletionsCommand: GodwitCommand {
     /// What can be printed.
     enum Kind: String, ExpressibleByArgument, CaseIterable {
         case bash, zsh, fish
-        /// Names of jobs, which the scripts ask for.
-        case jobs
+        /// Names of jobs and of nodes, which the scripts ask for.
+        case jobs, nodes
 
         static var allValueStrings: [String] { ["bash", "zsh", "fish"] }
     }
 
     static let configuration = CommandConfiguration(
         commandName: "completions",
-        abstract: "Print a script that completes commands and names of jobs in a shell.",
+        abstract: "Print a script that completes commands, names of jobs and of nodes in a shell.",
         discussion: """
             bash: godwit completions bash > /usr/share/bash-completion/completions/godwit
             zsh:  godwit completions zsh > /usr/share/zsh/vendor-completions/_godwit
@@ -35,12 +35,15 @@ struct CompletionsCommand: GodwitCommand {
         var asking = options
         // A shell waits for this; no names are better than late ones.
         asking.timeout = asking.timeout ?? .milliseconds(500)
-        let reply = try await asking.withConnection(in: surroundings) {
+        let found = try await asking.withConnection(in: surroundings) { connection in
+            guard kind != .nodes else {
+                return try await connection.nodeList(WireNodeListRequest()).nodes.map(\.name)
+            }
             var request = WireJobListRequest()
             request.includeEnded = true
-            return try await $0.jobList(request)
+            return try await connection.jobList(request).jobs.map(\.name)
         }
-        let names = Set(reply.jobs.map { printable($0.name) }).sorted()
+        let names = Set(found.map(printable)).sorted()
         if !names.isEmpty { try surroundings.output.send(names.joined(separator: "\n") + "\n") }
         return .success
     }
@@ -52,7 +55,7 @@ struct CompletionsCommand: GodwitCommand {
             case .bash: .bash
             case .zsh: .zsh
             case .fish: .fish
-            case .jobs: nil
+            case .jobs, .nodes: nil
             }
         return shell.map { Godwit.completionScript(for: $0) + "\n" }
     }

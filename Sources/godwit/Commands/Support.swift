@@ -5,6 +5,9 @@ import SwiftProtobuf
 /// Asks ArgumentParser to complete names of jobs by asking the agent.
 let jobCompletion = CompletionKind.shellCommand("godwit completions jobs 2>/dev/null")
 
+/// Asks ArgumentParser to complete names of nodes by asking the agent.
+let nodeCompletion = CompletionKind.shellCommand("godwit completions nodes 2>/dev/null")
+
 /// The job that a command is about.
 struct JobArgument: ParsableArguments {
     @Argument(

@@ -5,10 +5,23 @@ extension Presentation {
     /// The cluster in a few lines.
     func status(_ reply: WireStatusReply) -> [String] {
         var fields = FieldList()
+        let verdict = reply.hasHealth ? ClusterVerdict(reply, self) : nil
         fields.add("cluster", reply.cluster, .strong)
-        fields.add("leader", reply.leader.isEmpty ? "none" : "\(reply.leader) (term \(reply.term))")
-        fields.add("agent", "\(reply.agentVersion), up \(length(reply.uptimeSeconds))")
-        fields.add("nodes", String(reply.nodeCount))
+        if let verdict { fields.add("health", verdict.summary, verdict.tone) }
+        let since = reply.health.leaderSinceUnixSeconds
+        fields.add(
+            "leader",
+            reply.leader.isEmpty
+                ? "none" : "\(reply.leader) (term \(reply.term))" + (since > 0 ? ", since \(moment(since))" : ""),
+            reply.leader.isEmpty ? .bad : .plain
+        )
+        if verdict != nil { fields.add("voters", ClusterVerdict.voters(reply.health)) }
+        let teller = reply.health.answeredBy.isEmpty ? "" : "\(reply.health.answeredBy) answers: "
+        fields.add("agent", "\(teller)\(reply.agentVersion), up \(length(reply.uptimeSeconds))")
+        fields.add(
+            "nodes",
+            verdict == nil ? String(reply.nodeCount) : ClusterVerdict.nodes(reply.nodeCount, reply.health)
+        )
         let share = reply.capacityVcpus > 0 ? reply.allocatedVcpus / reply.capacityVcpus : 0
         fields.add(
             "CPU",
@@ -22,10 +35,11 @@ extension Presentation {
         if reply.jobsAtRisk > 0 {
             fields.add("at risk", "\(count(reply.jobsAtRisk, "job")) may miss the deadline", .bad)
         }
-        for (index, problem) in reply.problems.enumerated() {
-            fields.add(index == 0 ? "problems" : "", problem, .warning)
+        let problems = (verdict?.problems ?? []) + reply.problems
+        for (index, problem) in problems.enumerated() {
+            fields.add(index == 0 ? "problems" : "", problem, index == 0 && verdict?.tone == .bad ? .bad : .warning)
         }
-        if reply.problems.isEmpty { fields.add("problems", "none", .good) }
+        if problems.isEmpty { fields.add("problems", "none", .good) }
         return fields.lines(self)
     }
 
@@ -58,7 +72,16 @@ extension Presentation {
         return table.lines(self)
     }
 
-    private func nodeTone(_ node: WireNode) -> Tone { node.state == "alive" ? .good : .warning }
+    /// What a node's state means to a reader.
+    func nodeTone(_ node: WireNode) -> Tone {
+        switch node.state {
+        case "alive": .good
+        case "joining": .notice
+        case "lost": .bad
+        case "left": .faint
+        default: .warning
+        }
+    }
 
     /// One node: what it has, what it can do, what runs there.
     func nodeDetail(_ reply: WireNodeShowReply) -> [String] {
@@ -69,6 +92,7 @@ extension Presentation {
         var fields = FieldList()
         fields.add("site", node.site)
         fields.add("role", node.role)
+        fields.add("address", node.address)
         fields.add("agent", "\(node.version), up \(length(node.uptimeSeconds))")
         fields.add("kernel", node.kernel)
         let share = node.capacityVcpus > 0 ? node.allocatedVcpus / node.capacityVcpus : 0
@@ -82,6 +106,15 @@ extension Presentation {
             "memory",
             "\(bar(memoryShare, width: 16)) \(bytes(node.memoryUsedBytes)) of \(bytes(node.memoryBytes)) used"
         )
+        if node.certificateNotAfterUnixSeconds > 0 {
+            let isPast = node.certificateNotAfterUnixSeconds <= now
+            fields.add(
+                "identity",
+                "valid until \(moment(node.certificateNotAfterUnixSeconds))",
+                isPast ? .bad : .plain
+            )
+        }
+        if node.reportedUnixSeconds > 0 { fields.add("told", distance(to: node.reportedUnixSeconds)) }
         lines += fields.lines(self)
         if !node.gpus.isEmpty { lines += ["", paint("GPUs", .strong)] + deviceTable(node.gpus) }
         if !node.capabilities.isEmpty {

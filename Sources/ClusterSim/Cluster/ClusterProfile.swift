@@ -1,0 +1,94 @@
+import ClusterModel
+
+/// What may go wrong in one run, drawn from its seed: runs differ in kind, not only in detail.
+package struct ClusterProfile: Sendable {
+    /// Kinds of bad luck.
+    package enum Name: String, Sendable, CaseIterable {
+        /// Each seed draws one of the others.
+        case mixed
+        /// Nothing but delays: what goes wrong here goes wrong always.
+        case calm
+        /// Loss, duplication and long delays.
+        case lossy
+        /// Cuts, in one direction and in both, of halves, of one agent, of links.
+        case partitions
+        /// Agents that do not run for a while, although their containers do.
+        case pauses
+        /// Agents that are killed, and machines that lose their power.
+        case crashes
+        /// Disks that are slow, and stall.
+        case disks
+        /// Leaders that lose or hand over their office again and again.
+        case elections
+        /// Everything, often.
+        case storm
+        /// Clocks that run wrong beyond what fencing and leases bear; everything else must hold.
+        case clocks
+    }
+
+    package let name: Name
+    package let agentCount: Int
+    package let voterCount: Int
+    /// Of a thousand messages.
+    let lossPermille: Int
+    let repeatPermille: Int
+    let latePermille: Int
+    let delay: ClosedRange<Int64>
+    let diskLatency: ClosedRange<Int64>
+    let stallPermille: Int
+    /// The agent does nothing else while it persists.
+    let blocksOnDisk: Bool
+    let faultInterval: Int64
+    let compactionThreshold: UInt64
+    /// Clocks run that much too fast or too slow at most, in parts per million.
+    let driftPPM: Int
+    let faults: [Fault]
+
+    /// What can be inflicted.
+    enum Fault {
+        case killAgent, crashMachine, powerFailure, cutHalves, cutOne, cutLinks, mend, pauseAgent, pauseLong, transfer
+        case changeVoters, cutBusyNode, pauseBusyNode, isolateLeader
+    }
+
+    /// Whether clocks stay within what leases and fencing bear.
+    var hasSoundClocks: Bool { name != .clocks }
+
+    init(using generator: inout SeededGenerator, name wanted: Name, agents: Int?) {
+        func draw(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &generator) }
+        let millisecond: Int64 = 1_000_000
+        let drawable = Name.allCases.filter { $0 != .mixed }
+        let drawn = drawable[draw(0...(drawable.count - 1))]
+        name = wanted == .mixed ? drawn : wanted
+        let count = agents ?? [3, 3, 3, 4, 5, 5, 7, 9][draw(0...7)]
+        agentCount = count
+        voterCount = min(count, count >= 5 && draw(0...1) == 0 ? 5 : 3)
+        let isBad = name == .lossy || name == .storm
+        lossPermille = isBad ? draw(1...150) : draw(0...3) == 0 && name != .calm ? draw(1...30) : 0
+        repeatPermille = isBad ? draw(0...100) : 0
+        latePermille = isBad ? draw(0...30) : name == .calm ? 0 : draw(0...5)
+        delay = 100_000...(Int64(draw(1...(isBad ? 40 : 5))) * millisecond)
+        let latency = name == .disks ? draw(20...150) : name == .storm ? draw(1...60) : draw(1...8)
+        diskLatency = 50_000...(Int64(latency) * millisecond)
+        stallPermille = name == .disks ? draw(1...20) : 0
+        blocksOnDisk = draw(0...2) == 0
+        faultInterval = Int64(draw(name == .storm ? 100...600 : 400...2500)) * millisecond
+        compactionThreshold = UInt64(draw(10...120))
+        driftPPM = name == .clocks ? 200_000 : draw(0...ClusterSimulation.clockDriftPPM)
+        faults =
+            switch name {
+            case .mixed, .calm: []
+            case .lossy: [.mend]
+            case .partitions: [.cutHalves, .cutOne, .cutLinks, .cutBusyNode, .cutBusyNode, .isolateLeader, .mend]
+            case .pauses: [.pauseAgent, .pauseLong, .pauseBusyNode, .pauseBusyNode]
+            case .crashes: [.killAgent, .killAgent, .crashMachine, .crashMachine, .powerFailure]
+            case .disks: [.killAgent, .crashMachine, .powerFailure, .isolateLeader, .mend]
+            case .elections: [.transfer, .transfer, .isolateLeader, .changeVoters, .mend, .pauseAgent, .killAgent]
+            case .storm:
+                [
+                    .killAgent, .crashMachine, .powerFailure, .cutHalves, .cutOne, .cutLinks, .mend, .mend, .pauseAgent,
+                    .pauseLong, .transfer, .changeVoters, .cutBusyNode, .pauseBusyNode, .isolateLeader,
+                ]
+            case .clocks: [.killAgent, .cutHalves, .cutBusyNode, .pauseAgent, .transfer, .isolateLeader, .mend]
+            }
+    }
+}

@@ -1,0 +1,142 @@
+import ClusterModel
+import ClusterState
+import Raft
+
+/// What bad luck does, and how it ends.
+extension ClusterSimulation {
+    private var millisecond: Int64 { 1_000_000 }
+
+    private func someLeader() -> Int? {
+        let leaders = agents.indices.filter { agents[$0].raft?.isLeader == true }
+        return leaders.isEmpty ? nil : leaders[draw(0..<leaders.count)]
+    }
+
+    private func someAgent() -> Int { draw(0..<agents.count) }
+
+    /// An agent whose node runs a container.
+    private func someBusy() -> Int {
+        let busy = agents.indices.filter { agents[$0].containers.contains { !$0.isGone } }
+        return busy.isEmpty ? someAgent() : busy[draw(0..<busy.count)]
+    }
+
+    func inflictFault() {
+        switch profile.faults[draw(0..<profile.faults.count)] {
+        case .killAgent:
+            crash(draw(0..<2) == 0 ? someLeader() ?? someAgent() : someBusy(), losesPower: false, down: 1..<6000)
+        case .crashMachine:
+            crash(draw(0..<2) == 0 ? someLeader() ?? someAgent() : someBusy(), losesPower: true, down: 50..<6000)
+        case .powerFailure:
+            // Now and then everybody at once.
+            guard draw(0..<4) == 0 else { return }
+            for number in agents.indices { crash(number, losesPower: true, down: 50..<2000) }
+        case .cutHalves:
+            let side = agents.indices.map { _ in draw(0..<2) }
+            cut(isSymmetric: draw(0..<3) > 0) { side[$0] == 0 && side[$1] == 1 }
+        case .cutOne:
+            let alone = someAgent()
+            cut(isSymmetric: draw(0..<3) > 0) { from, _ in from == alone }
+        case .cutBusyNode:
+            let alone = someBusy()
+            switch draw(0..<3) {
+            case 0: cut(isSymmetric: false) { from, _ in from == alone }
+            case 1: cut(isSymmetric: false) { _, to in to == alone }
+            default: cut(isSymmetric: true) { from, _ in from == alone }
+            }
+        case .isolateLeader:
+            guard let leader = someLeader() else { return }
+            // Often with one follower that goes on listening to it.
+            let friend = draw(0..<2) == 0 ? someAgent() : leader
+            cut(isSymmetric: draw(0..<2) == 0) { from, to in
+                (from == leader || from == friend) && to != leader && to != friend
+            }
+        case .cutLinks:
+            cut = []
+            for from in agents.indices {
+                for to in agents.indices where from != to && draw(0..<4) == 0 { cut.insert([from, to]) }
+            }
+        case .mend: cut = []
+        case .pauseAgent: pause(draw(0..<2) == 0 ? someLeader() ?? someAgent() : someAgent(), for: 50..<1500)
+        case .pauseBusyNode: pause(someBusy(), for: 1500..<7000)
+        case .pauseLong: pause(someLeader() ?? someAgent(), for: 1500..<7000)
+        case .transfer:
+            guard let leader = someLeader(), agents[leader].busyUntil <= now else { return }
+            let target = agents[someAgent()].member
+            try? agents[leader].raft?.transferLeadership(to: target, now: agents[leader].now)
+            agents[leader].drain()
+        case .changeVoters: changeVoters()
+        }
+    }
+
+    private func crash(_ number: Int, losesPower: Bool, down: Range<Int>) {
+        guard agents[number].isUp else { return }
+        statistics.crashes += 1
+        agents[number].crash(losesPower: losesPower)
+        schedule(.restart(number), after: Int64(draw(down)) * millisecond)
+    }
+
+    private func pause(_ number: Int, for time: Range<Int>) {
+        agents[number].busyUntil = max(agents[number].busyUntil, now + Int64(draw(time)) * millisecond)
+    }
+
+    /// Cuts the links that the condition names, and those the other way.
+    private func cut(isSymmetric: Bool, _ isCut: (Int, Int) -> Bool) {
+        cut = []
+        for from in agents.indices {
+            for to in agents.indices where from != to && isCut(from, to) {
+                cut.insert([from, to])
+                if isSymmetric { cut.insert([to, from]) }
+            }
+        }
+    }
+
+    /// A learner becomes a voter, or a voter a learner, or both.
+    private func changeVoters() {
+        guard let number = someLeader(), agents[number].busyUntil <= now, let raft = agents[number].raft,
+            agents.count > 3
+        else { return }
+        let membership = raft.membership
+        var steps: [MembershipChange.Step] = []
+        if let learner = membership.learners.first { steps.append(.voter(learner)) }
+        if membership.voters.count > 3 || !steps.isEmpty {
+            steps.append(.learner(membership.voters[draw(0..<membership.voters.count)]))
+        }
+        guard !steps.isEmpty else { return }
+        _ = try? agents[number].raft?.changeMembership(MembershipChange(steps), now: agents[number].now)
+        agents[number].drain()
+    }
+
+    // MARK: After the faults
+
+    func heal() {
+        cut = []
+        for agent in agents {
+            agent.busyUntil = min(agent.busyUntil, now + millisecond)
+            agent.start()
+        }
+    }
+
+    /// Whether every job has ended, no container is left, and all agents are where the one leader is.
+    var isSettled: Bool {
+        let leaders = agents.filter { $0.raft?.isLeader == true }
+        guard leaders.count == 1, let leader = leaders.first, let commit = leader.raft?.commitIndex,
+            clients.allSatisfy({ $0.pending == nil }), leader.machine.state.liveJobCount == 0
+        else { return false }
+        return agents.allSatisfy { agent in
+            agent.isUp && agent.containers.isEmpty && agent.machine.applied == commit
+        }
+    }
+
+    var standstill: String {
+        let lines = agents.map { agent in
+            guard let raft = agent.raft else { return "\(agent.number): down" }
+            return
+                "\(agent.number): \(raft.isLeader ? "leader" : "-") term \(raft.term) last \(raft.lastIndex) commit \(raft.commitIndex)"
+                + " applied \(agent.machine.applied) containers \(agent.containers.count)"
+        }
+        let jobs =
+            agents.first { $0.isUp }?.machine.state.liveJobs.map { "\($0.id) \($0.state.rawValue): \($0.message)" }
+            ?? []
+        let open = clients.compactMap { $0.pending.map { "\($0.key) \($0.operation)" } }
+        return (lines + jobs + open).joined(separator: "; ")
+    }
+}

@@ -1,0 +1,73 @@
+import ClusterModel
+import Raft
+
+/// A disk that loses or tears what was not synced when its machine crashes.
+struct SimulatedDisk {
+    /// What one `Ready` wants persisted.
+    private struct Write {
+        var snapshot: Snapshot?
+        var hardState: HardState?
+        var entries: [Entry]
+    }
+
+    /// What survives a crash.
+    private(set) var durable: PersistedState
+    private var unsynced: [Write] = []
+    private let bugs: ClusterBugs
+
+    init(founding membership: Membership, bugs: ClusterBugs) {
+        durable = PersistedState(founding: membership)
+        self.bugs = bugs
+    }
+
+    mutating func write(_ ready: Ready) {
+        unsynced.append(Write(snapshot: ready.snapshot, hardState: ready.hardState, entries: ready.entries))
+    }
+
+    /// Makes the oldest write durable.
+    mutating func syncOldest() {
+        guard !unsynced.isEmpty else { return }
+        store(unsynced.removeFirst())
+    }
+
+    /// Loses what was not synced, except for a part at the front: whole writes first, then records of the next one.
+    mutating func crash(using generator: inout SeededGenerator) {
+        if !unsynced.isEmpty, Bool.random(using: &generator) {
+            for _ in 0..<Int.random(in: 0..<unsynced.count, using: &generator) { syncOldest() }
+            var torn = unsynced[0]
+            if torn.snapshot == nil || torn.hardState == nil {
+                torn.entries = Array(torn.entries.prefix(Int.random(in: 0...torn.entries.count, using: &generator)))
+                store(torn)
+            }
+        }
+        unsynced = []
+    }
+
+    /// Replaces the log up to a snapshot of this member, in one transaction.
+    mutating func compact(to snapshot: Snapshot) {
+        durable.snapshot = snapshot
+        durable.entries.removeAll { $0.index <= snapshot.metadata.index }
+    }
+
+    private mutating func store(_ write: Write) {
+        if let snapshot = write.snapshot {
+            durable.snapshot = snapshot
+            durable.entries = []
+        }
+        if let hardState = write.hardState {
+            if bugs.contains(.losesHardState) {
+                durable.hardState.commit = hardState.commit
+            } else {
+                durable.hardState = hardState
+            }
+        }
+        guard let first = write.entries.first else { return }
+        if bugs.contains(.forgetsTruncation) {
+            let last = durable.entries.last?.index ?? durable.snapshot.metadata.index
+            durable.entries += write.entries.filter { $0.index > last }
+        } else {
+            durable.entries.removeAll { $0.index >= first.index }
+            durable.entries += write.entries
+        }
+    }
+}

@@ -1,0 +1,152 @@
+import ArgumentParser
+import ControlMessages
+
+/// `godwit node`.
+struct NodeGroup: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "node",
+        abstract: "Look at the machines, and take them out of service.",
+        subcommands: [NodeList.self, NodeShow.self, NodeCordon.self, NodeDrain.self, NodeUndrain.self]
+    )
+}
+
+/// `godwit node list`.
+struct NodeList: GodwitCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list",
+        abstract: "List the nodes: capacity, what is allocated, what is used.",
+        discussion: "JSON: NodeListReply."
+    )
+
+    @OptionGroup var watching: WatchOptions
+    @OptionGroup(title: "Global options") var options: ClusterOptions
+
+    func run(in surroundings: Surroundings) async throws -> ExitStatus {
+        try await options.printRepeatedly(every: watching.period, in: surroundings) {
+            try await $0.nodeList(WireNodeListRequest())
+        } table: {
+            $1.nodeTable($0.nodes)
+        }
+        return .success
+    }
+}
+
+/// `godwit node show`.
+struct NodeShow: GodwitCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show",
+        abstract: "Show one node: devices, capabilities with the remedy for each missing one, jobs.",
+        discussion: "JSON: NodeShowReply."
+    )
+
+    @Argument(
+        help: ArgumentHelp("The node's name. Default: the leader.", valueName: "node"),
+        completion: nodeCompletion
+    )
+    var node = ""
+
+    @OptionGroup var watching: WatchOptions
+    @OptionGroup(title: "Global options") var options: ClusterOptions
+
+    func run(in surroundings: Surroundings) async throws -> ExitStatus {
+        try await options.printRepeatedly(every: watching.period, in: surroundings) { connection in
+            var request = WireNodeShowRequest()
+            request.node = node.isEmpty ? try await connection.status(WireStatusRequest()).leader : node
+            return try await connection.nodeShow(request)
+        } table: {
+            $1.nodeDetail($0)
+        }
+        return .success
+    }
+}
+
+/// The node that a command is about.
+struct NodeArgument: ParsableArguments {
+    @Argument(help: ArgumentHelp("The node's name.", valueName: "node"), completion: nodeCompletion)
+    var node: String
+
+    func validate() throws {
+        if node.isEmpty { throw ValidationError("The node's name is empty") }
+    }
+}
+
+/// `godwit node cordon`.
+struct NodeCordon: GodwitCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cordon",
+        abstract: "Let a node take no new jobs; those that it has run on.",
+        discussion: "Ends with 'node undrain'. JSON: NodeCordonReply."
+    )
+
+    @OptionGroup var node: NodeArgument
+    @OptionGroup(title: "Global options") var options: ClusterOptions
+
+    func run(in surroundings: Surroundings) async throws -> ExitStatus {
+        var request = WireNodeCordonRequest()
+        request.node = node.node
+        let question = request
+        let reply = try await options.withConnection(in: surroundings) { try await $0.nodeCordon(question) }
+        try options.print(reply, in: surroundings) { style in
+            let count = reply.node.runningJobs
+            let rest = count == 0 ? "" : "; \(style.count(count, "job")) on it \(count == 1 ? "runs" : "run") on"
+            return ["\(node.node) takes no new jobs\(rest)"]
+        }
+        return .success
+    }
+}
+
+/// `godwit node drain`.
+struct NodeDrain: GodwitCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "drain",
+        abstract: "Let a node take no new jobs and hand over those that it has.",
+        discussion: """
+            Its jobs are stopped and start on other nodes: from a checkpoint where the new node has one, else from the beginning. \
+            Returns when that is decided; 'node show --watch' follows it. JSON: NodeDrainReply.
+            """
+    )
+
+    @OptionGroup var node: NodeArgument
+
+    @Flag(help: "Stop the jobs at once instead of taking a last checkpoint first.")
+    var now = false
+
+    @OptionGroup(title: "Global options") var options: ClusterOptions
+
+    func run(in surroundings: Surroundings) async throws -> ExitStatus {
+        var request = WireNodeDrainRequest()
+        request.node = node.node
+        request.now = now
+        let question = request
+        let reply = try await options.withConnection(in: surroundings) { try await $0.nodeDrain(question) }
+        try options.print(reply, in: surroundings) { style in
+            guard reply.jobsLeaving > 0 else { return ["\(node.node) takes no new jobs and has none"] }
+            return [
+                "\(node.node) takes no new jobs, and \(style.count(reply.jobsLeaving, "job")) will leave it; follow with "
+                    + "'godwit node show \(node.node) --watch'"
+            ]
+        }
+        return .success
+    }
+}
+
+/// `godwit node undrain`.
+struct NodeUndrain: GodwitCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "undrain",
+        abstract: "Let a node take jobs again: ends a cordon or a drain.",
+        discussion: "Jobs that have left do not come back by themselves. JSON: NodeUndrainReply."
+    )
+
+    @OptionGroup var node: NodeArgument
+    @OptionGroup(title: "Global options") var options: ClusterOptions
+
+    func run(in surroundings: Surroundings) async throws -> ExitStatus {
+        var request = WireNodeUndrainRequest()
+        request.node = node.node
+        let question = request
+        let reply = try await options.withConnection(in: surroundings) { try await $0.nodeUndrain(question) }
+        try options.print(reply, in: surroundings) { _ in ["\(node.node) takes jobs again"] }
+        return .success
+    }
+}
