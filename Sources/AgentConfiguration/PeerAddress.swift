@@ -10,6 +10,7 @@ package struct PeerAddress: Sendable, Hashable {
 
     /// What is wrong with a text that is no address, one sentence with the remedy.
     package struct Problem: Error, Equatable {
+        /// The text in quotation marks, why it is no address, and what to write instead.
         package let message: String
     }
 
