@@ -45,6 +45,7 @@ let package = Package(
         .target(name: "QoS", dependencies: ["ClusterModel"]),
         .target(name: "Checkpointing", dependencies: ["ClusterModel"]),
         .target(name: "ClusterState", dependencies: ["ClusterModel"]),
+        .target(name: "Placement", dependencies: ["ClusterModel", "QoS", "ClusterState"]),
         .target(name: "SWIM", dependencies: ["ClusterModel", "WireFormat"]),
         .target(name: "Raft", dependencies: ["ClusterModel", "WireFormat"]),
         .target(name: "ResourceSamples", dependencies: ["ClusterModel"]),
@@ -75,9 +76,9 @@ let package = Package(
         .target(
             name: "Agent",
             dependencies: [
-                "ClusterModel", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
+                "ClusterModel", "QoS", "Checkpointing", "ClusterState", "Placement", "ResourceSamples",
                 "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage",
-                "Containers", "ImageStore", "GPU", "SWIM", "Raft", "WireFormat",
+                "Containers", "ImageStore", "GPU", "Raft", "SWIM", "WireFormat",
                 httpTypes, hummingbird, lifecycle, logging, metrics, nio, protobuf, unixSignals, yams,
             ]
         ),
@@ -118,7 +119,12 @@ let package = Package(
         .testTarget(name: "WireFormatTests", dependencies: ["WireFormat", "ClusterModel"]),
         .testTarget(name: "QoSTests", dependencies: ["QoS", "ClusterModel"]),
         .testTarget(name: "CheckpointingTests", dependencies: ["Checkpointing", "ClusterModel"]),
-        .testTarget(name: "ClusterStateTests", dependencies: ["ClusterState", "ClusterModel"]),
+        .testTarget(
+            name: "ClusterStateTests",
+            dependencies: ["ClusterState", "ClusterModel"],
+            exclude: ["Stored"]
+        ),
+        .testTarget(name: "PlacementTests", dependencies: ["Placement", "QoS", "ClusterState", "ClusterModel"]),
         .testTarget(name: "SWIMTests", dependencies: ["SWIM", "ClusterModel", "WireFormat"]),
         .testTarget(
             name: "RaftTests",
@@ -142,7 +148,12 @@ let package = Package(
                 "Transport", "ControlAPI", "ControlMessages", "TLS", "WireFormat", "ClusterModel", nio, protobuf,
             ]
         ),
-        .testTarget(name: "StorageTests", dependencies: ["Storage", "ClusterModel", grdb]),
+        .testTarget(
+            name: "StorageTests",
+            dependencies: [
+                "Storage", "ClusterModel", grdb, .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ]
+        ),
         .testTarget(
             name: "ContainersTests",
             dependencies: ["Containers", "LinuxSystem", "ClusterModel", "godwit-shim"]
@@ -157,8 +168,8 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "AgentConfiguration", "Checkpointing", "ClusterModel", "ClusterState", "Containers",
-                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "ResourceSamples", "Storage", "SWIM",
-                "TLS", "Transport", logging, metrics, nio, protobuf,
+                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "Raft", "ResourceSamples", "Storage",
+                "SWIM", "TLS", "Transport", logging, metrics, nio, protobuf,
             ]
         ),
         .testTarget(
@@ -166,7 +177,7 @@ let package = Package(
             dependencies: ["godwit", "ClusterModel", "ControlMessages", protobuf, argumentParser],
             exclude: ["Golden"]
         ),
-        .testTarget(name: "ClusterSimTests", dependencies: ["ClusterSim", "ClusterModel", "QoS"]),
+        .testTarget(name: "ClusterSimTests", dependencies: ["ClusterSim", "ClusterModel", "QoS", "Raft"]),
         .testTarget(name: "TidyTests"),
     ]
 )

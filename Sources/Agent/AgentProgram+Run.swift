@@ -55,15 +55,21 @@ extension AgentProgram {
         )
         let agentMetrics = AgentMetrics(registry: registry)
         let (store, _) = try await StateStore.open(folder: configuration.folders.state + "/state")
+        let raftLink = LateRaftLink()
         let replica = try await Replica(
             store: store,
+            link: raftLink,
+            founds: configuration.cluster.join.isEmpty,
             metrics: agentMetrics,
             logger: logger,
             snapshotInterval: configuration.limits.snapshotEntries
         )
         let hub = ChangeHub()
         await replica.listen { jobs in hub.publish(jobs) }
-        try await configureLimits(configuration, replica)
+        let isAlone = await replica.isAlone
+        if isAlone { try await configureLimits(configuration, replica) }
+        let fencing = FencingConfiguration(partitionTimeout: configuration.cluster.partitionTimeout)
+        let fence = LeaderFence(fencing, lease: LeaseFile(configuration), isAlone: isAlone, logger: logger)
 
         let inventory = GPUInventory()
         let monitor = await ResourceMonitor(inventory: inventory)
@@ -96,10 +102,11 @@ extension AgentProgram {
             hub: hub,
             metrics: agentMetrics,
             settings: settings,
+            fence: fence,
             logger: logger,
             now: now
         )
-        try await controller.open()
+        if isAlone { try await controller.open() }
 
         let control = ControlService(
             node: facts,
@@ -114,19 +121,75 @@ extension AgentProgram {
             now: now
         )
         let group = MultiThreadedEventLoopGroup(numberOfThreads: min(4, Machine.processorCount))
+        let directory = PeerDirectory()
+        let peers = PeerConnections(
+            node: node,
+            member: replica.member,
+            address: nil,
+            directory: directory,
+            software: "godwitd \(version)",
+            group: group,
+            generator: SeededGenerator(seed: .random(in: .min ... .max)),
+            tls: { try TLSContext(.client, bundle) },
+            observe: { event in logger.debug("peer", metadata: ["event": "\(event)"]) }
+        )
+        raftLink.connect(PeerRaftLink(peers: peers, node: { directory.node(of: $0) }))
+        let leaderService = LeaderService(
+            node: node,
+            replica: replica,
+            hub: hub,
+            fencing: fencing,
+            logger: logger,
+            now: now
+        )
+        let clusterNode = ClusterNode(
+            facts: facts,
+            seeds: configuration.cluster.join,
+            replica: replica,
+            leaderService: leaderService,
+            fence: fence,
+            directory: directory,
+            peers: peers,
+            offer: NodeOffer(
+                vcpus: settings.capacity,
+                memory: settings.memory,
+                deviceCount: settings.devices.count,
+                takesJobs: settings.startsContainers
+            ),
+            logger: logger,
+            now: now
+        )
+        let gate = StartingGate(control)
+        if isAlone { gate.open() }
         let server = RPCServer(
             configuration: serverConfiguration(configuration, logger: logger),
             tls: try TLSContext(.server, bundle),
             group: group,
-            handler: control
+            handler: RoutingHandler(
+                node: node,
+                local: gate,
+                peers: PeerService(delegate: clusterNode, directory: directory),
+                link: peers,
+                routing: clusterNode
+            )
         )
         let address = try await server.start(host: configuration.listen.address, port: configuration.listen.port)
+        clusterNode.isReached(at: try advertisedAddress(configuration, port: address.port ?? configuration.listen.port))
+        let intake = Task(name: "cluster.intake") { await clusterNode.takeIn() }
+        defer { intake.cancel() }
+        if !isAlone {
+            try await clusterNode.enter(within: configuration.cluster.partitionTimeout)
+            try await controller.open()
+            gate.open()
+        }
         logger.notice(
             "agent.ready",
             metadata: ["node": "\(node)", "cluster": "\(cluster)", "address": "\(address)", "version": "\(version)"]
         )
         var services: [any Service] = [
             ControllerService(controller: controller),
+            leaderService,
+            clusterNode,
             MaintenanceService(replica: replica, store: store, host: host, logger: logger, now: now),
             monitor,
             ControlServerService(server: server, grace: configuration.shutdown.grace),
@@ -157,6 +220,8 @@ extension AgentProgram {
             )
         )
         try await running.run()
+        await replica.close()
+        await peers.shutdown()
         try await store.close()
         try await group.shutdownGracefully()
         logger.notice("agent.stopped")
@@ -231,6 +296,17 @@ extension AgentProgram {
         settings.containerLimit = configuration.limits.jobs
         settings.checkpointLimit = configuration.checkpoints.concurrency
         return settings
+    }
+
+    /// Where other agents reach this one.
+    private static func advertisedAddress(_ configuration: AgentConfiguration, port: Int) throws -> PeerAddress {
+        if let told = configuration.cluster.advertise { return told.with(port: told.port ?? port) }
+        if let own = try? PeerAddress(configuration.listen.address) { return own.with(port: port) }
+        let addresses = Machine.addresses()
+        guard let first = addresses.first, let address = try? PeerAddress(first) else {
+            return try PeerAddress("127.0.0.1").with(port: port)
+        }
+        return address.with(port: port)
     }
 
     private static func policyConfiguration(_ configuration: AgentConfiguration) -> QoS::QoSConfiguration {

@@ -53,6 +53,14 @@ package struct PeerAddress: Sendable, Hashable {
         "\(host.contains(":") ? "[\(host)]" : host):\(port ?? standard)"
     }
 
+    /// The same host at another port, 1...65535.
+    package func with(port: Int) -> PeerAddress { PeerAddress(host: host, port: port) }
+
+    private init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+
     /// The address as it was written.
     package var description: String { port == nil ? host : text() }
 

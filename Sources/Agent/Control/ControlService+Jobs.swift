@@ -2,6 +2,7 @@ import ClusterModel
 import ClusterState
 import ControlMessages
 import CoreMetrics
+import Placement
 import Storage
 import TLS
 import Transport
@@ -12,7 +13,7 @@ extension ControlService {
         try call.require(.submit)
         let request = try call.decode(WireJobSubmitRequest.self)
         let specification = try specification(request.document)
-        if let impossible = await controller.impossibility(specification) {
+        if await replica.state.nodes.isEmpty, let impossible = await controller.impossibility(specification) {
             throw RPCFailure(.invalid, "job '\(specification.name)' can never run here: \(impossible)")
         }
         // A job without an objective is promised nothing, so nobody needs to see it first, and many share one write.
@@ -30,7 +31,8 @@ extension ControlService {
         by user: UserID
     ) async throws -> WireJobSubmitReply {
         let moment = now()
-        let admission = await controller.admission(of: specification, at: moment)
+        let place = await place(for: specification, at: moment)
+        let admission = await controller.admission(of: specification, on: place?.record, at: moment)
         // A repetition is not judged against the job that it made itself.
         let isRepeated = await replica.state.job(submittedBy: user, withKey: request.idempotencyKey) != nil
         guard admission.verdict != .infeasible || request.allowInfeasible || isRepeated else {
@@ -52,7 +54,9 @@ extension ControlService {
         // Submission and first start are one write to the disk when there is room at once.
         var commands: [Command] = [.submit(submission)]
         let memory = specification.resources.memory
-        if await controller.claimRoom(for: submission.id, specification, memoryLimit: memory) == nil {
+        if let place {
+            commands.append(.assign(job: submission.id, node: place.record.node, reason: place.reason, time: moment))
+        } else if await replica.state.nodes.isEmpty, await controller.claimRoom(for: submission.id, specification, memoryLimit: memory) == nil {
             commands.append(.begin(job: submission.id, node: node.node, time: moment))
         }
         let outcome: Outcome
@@ -75,11 +79,34 @@ extension ControlService {
         return reply
     }
 
+    /// Where the cluster would put a job now; nil when it has no list of nodes, or no node can take it.
+    private func place(
+        for specification: JobSpecification,
+        at moment: Timestamp
+    ) async -> (record: NodeRecord, reason: String)? {
+        let choice = await choice(for: specification, at: moment)
+        guard let choice, let node = choice.node, let record = await replica.state.node(node) else { return nil }
+        return (record, choice.reason)
+    }
+
+    private func choice(for specification: JobSpecification, at moment: Timestamp) async -> PlacementChoice? {
+        let state = await replica.state
+        guard !state.nodes.isEmpty else { return nil }
+        let candidate = PlacementCandidate(id: JobID(rawValue: "candidate"), specification: specification, now: moment)
+        return Placement.choose(candidate, among: NodeView.all(of: state, suspects: [], now: moment))
+    }
+
     func plan(_ call: RPCCall) async throws {
         let request = try call.decode(WireJobPlanRequest.self)
         let specification = try specification(request.document)
-        var admission = await controller.admission(of: specification, at: now())
-        if let impossible = await controller.impossibility(specification) {
+        let moment = now()
+        let choice = await choice(for: specification, at: moment)
+        let place = await place(for: specification, at: moment)
+        var admission = await controller.admission(of: specification, on: place?.record, at: moment)
+        if let choice {
+            admission.reason += " " + choice.reason
+            if choice.node == nil { admission.verdict = .infeasible }
+        } else if let impossible = await controller.impossibility(specification) {
             admission.verdict = .infeasible
             admission.reason = "It can never run here: \(impossible)."
         } else if let obstacle = await controller.roomObstacle(
@@ -91,7 +118,7 @@ extension ControlService {
         var reply = WireJobPlanReply()
         reply.name = specification.name
         reply.admission = admission.wire
-        reply.node = node.node.rawValue
+        reply.node = choice.map { $0.node?.rawValue ?? "" } ?? node.node.rawValue
         call.reply(reply)
     }
 

@@ -93,7 +93,8 @@ extension NodeController {
             allocation: startAllocation(record),
             cpuLimit: record.cpuLimit,
             memoryLimit: record.memoryLimit,
-            devices: claim.devices
+            devices: claim.devices,
+            isFenced: record.specification.onPartition == .stop
         )
     }
 

@@ -304,11 +304,27 @@ extension NodeController {
 
     // MARK: Asked by the control plane
 
-    /// What admission control says about a job that is not submitted yet.
-    func admission(of specification: JobSpecification, at moment: Timestamp) async -> AdmissionSummary {
+    /// What admission control says about a job that is not submitted yet, on another node or, with nil, on this one.
+    func admission(
+        of specification: JobSpecification,
+        on other: NodeRecord? = nil,
+        at moment: Timestamp
+    ) async -> AdmissionSummary {
         let candidate = JobView(id: JobID(rawValue: "candidate"), specification: specification, submitted: moment)
-        let others = jobsHere(await replica.state).map(view)
-        let answer = qos.admit(candidate, among: others, capacity: settings.capacity, now: moment)
+        let state = await replica.state
+        // Of jobs elsewhere the ledger is known, which is seconds old.
+        let others =
+            other.map { record in
+                state.liveJobs.filter {
+                    $0.state != .suspended && ($0.state.mayHaveContainer ? $0.node : $0.assignedNode) == record.node
+                }
+            } ?? jobsHere(state)
+        let answer = qos.admit(
+            candidate,
+            among: others.map(view),
+            capacity: other?.vcpus ?? settings.capacity,
+            now: moment
+        )
         return AdmissionSummary(
             verdict: AdmissionSummary.Verdict(rawValue: answer.verdict.rawValue) ?? .infeasible,
             reason: answer.reason,

@@ -1,0 +1,354 @@
+import AgentConfiguration
+import ClusterModel
+import ClusterState
+import Logging
+import Raft
+import ServiceLifecycle
+import Synchronization
+import TLS
+import Transport
+
+/// What makes this agent one of many: it answers the other agents, lets new ones in while it leads, keeps its own right to run
+/// containers alive, and knows who leads and where everybody is.
+final class ClusterNode: PeerDelegate, CallRouting, Service {
+    private let facts: NodeFacts
+    private let seeds: [PeerAddress]
+    private let replica: Replica
+    private let leaderService: LeaderService
+    private let fence: LeaderFence
+    private let directory: PeerDirectory
+    private let peers: any PeerLink
+    private let offer: NodeOffer
+    private let logger: Logger
+    private let now: @Sendable () -> Timestamp
+
+    private let inbox: AsyncStream<[Raft.Message]>
+    private let inboxEntry: AsyncStream<[Raft.Message]>.Continuation
+    private let view = Mutex(View())
+
+    /// What other agents are told at once, without asking the replica.
+    private struct View {
+        var standing: PeerStanding?
+        var isAlone = true
+        /// Where others reach this agent; known when it listens.
+        var address: PeerAddress?
+    }
+
+    /// Deliveries that may wait to be taken in; Raft repeats what is dropped.
+    private static let inboxLimit = 4096
+
+    init(
+        facts: NodeFacts,
+        seeds: [PeerAddress],
+        replica: Replica,
+        leaderService: LeaderService,
+        fence: LeaderFence,
+        directory: PeerDirectory,
+        peers: any PeerLink,
+        offer: NodeOffer,
+        logger: Logger,
+        now: @escaping @Sendable () -> Timestamp
+    ) {
+        self.facts = facts
+        self.seeds = seeds
+        self.replica = replica
+        self.leaderService = leaderService
+        self.fence = fence
+        self.directory = directory
+        self.peers = peers
+        self.offer = offer
+        self.logger = logger
+        self.now = now
+        (inbox, inboxEntry) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.inboxLimit))
+    }
+
+    // MARK: A life among others
+
+    /// Takes note of the address under which others reach this agent.
+    func isReached(at address: PeerAddress) { view.withLock { $0.address = address } }
+
+    private var address: String { view.withLock { $0.address?.text() } ?? "" }
+
+    /// Becomes a member, or finds the cluster again, and catches up; gives up waiting after a while, since what runs here has to be
+    /// looked after in any case.
+    func enter(within limit: Duration) async throws {
+        try await join()
+        let deadline = ContinuousClock.now + limit
+        while ContinuousClock.now < deadline {
+            if await replica.waitUntilReady(for: .milliseconds(500)) {
+                await look()
+                return
+            }
+            await learn()
+        }
+        logger.warning(
+            "cluster.leader.missing",
+            metadata: ["waited": "\(limit.text)", "remedy": "look at `godwit status`: a majority of the voters must answer"]
+        )
+    }
+
+    /// Becomes a member of the cluster whose agents are at the seeds, unless it is one already; tries until it is cancelled.
+    func join() async throws {
+        guard await replica.status.membership.members.isEmpty else { return }
+        guard let address = view.withLock(\.address) else { preconditionFailure("an agent joins after it listens") }
+        var pause: Duration = .milliseconds(200)
+        while true {
+            for seed in seeds {
+                do {
+                    let request = JoinRequest(
+                        address: address,
+                        member: replica.member,
+                        capacity: offer.vcpus,
+                        memory: offer.memory,
+                        deviceCount: offer.deviceCount,
+                        version: productVersion
+                    )
+                    let answer = try await peers.join(request, at: seed, timeout: .seconds(15))
+                    directory.replace(with: answer.members, from: .joined)
+                    logger.notice(
+                        "cluster.joined",
+                        metadata: ["through": "\(seed.text())", "members": "\(answer.members.count)"]
+                    )
+                    return
+                } catch {
+                    logger.warning("cluster.join.failed", metadata: ["seed": "\(seed.text())", "error": "\(error)"])
+                }
+                try Task.checkCancellation()
+            }
+            try await Task.sleep(for: pause)
+            pause = min(pause * 2, .seconds(10))
+        }
+    }
+
+    /// Takes in what others send; runs from before the join on.
+    func takeIn() async {
+        for await messages in inbox { await replica.receive(messages) }
+    }
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await self.look()
+                try? await Task.sleep(for: self.fence.period)
+            }
+        }
+        // A leader that stops hands over, so that nobody has to wait for an election.
+        await replica.handOver()
+        inboxEntry.finish()
+    }
+
+    /// One look at the group: learns addresses, tells others how things stand, and asks for the right to run.
+    func look() async {
+        let status = await replica.status
+        await learn()
+        await tell(status)
+        guard !status.isAlone else {
+            fence.note(isAlone: true, applied: status.applied)
+            return
+        }
+        let sent = ContinuousClock.now
+        var answer: LogIndex?
+        if status.isLeader {
+            answer = await leaderService.renew(facts.node)
+        } else if let leader = status.leader.flatMap(directory.node(of:)) {
+            // A proposal of nothing asks for the end of the leader's log, and with it for the right to run.
+            if case .done(_, let index)? = try? await peers.propose([], to: leader, timeout: .seconds(2)) { answer = index }
+        }
+        let applied = await replica.status.applied
+        fence.note(isAlone: false, applied: applied, answer: answer.map { ($0, sent) })
+        await register()
+    }
+
+    private func learn() async {
+        let records = await replica.state.nodes.filter { $0.state != .left }
+        let voters = await replica.status.membership
+        directory.replace(
+            with: records.compactMap { record in
+                guard let address = try? PeerAddress(record.address) else { return nil }
+                let member = RaftMemberID(rawValue: record.member)
+                return PeerMember(node: record.node, member: member, address: address, isVoter: voters.isVoter(member))
+            },
+            from: .replicated
+        )
+    }
+
+    private func tell(_ status: ReplicaStatus) async {
+        let standing = PeerStanding(
+            member: status.membership.contains(status.member) ? status.member : nil,
+            term: status.term.rawValue,
+            leads: status.isLeader,
+            leader: status.leader.flatMap { $0 == status.member ? facts.node : directory.node(of: $0) },
+            applied: status.applied,
+            version: productVersion,
+            time: now()
+        )
+        view.withLock { view in
+            view.standing = standing
+            view.isAlone = status.isAlone
+        }
+    }
+
+    /// Says what this node has, when the cluster does not know it so: after a join, a move, or having been taken for lost.
+    private func register() async {
+        guard fence.mayRun else { return }
+        let state = await replica.state
+        let wanted = registration(isReady: true)
+        if let record = state.node(facts.node), record.state == .active, record.member == wanted.member,
+            record.address == wanted.address, record.vcpus == wanted.vcpus, record.memory == wanted.memory,
+            record.deviceCount == wanted.deviceCount, record.version == wanted.version, record.takesJobs == wanted.takesJobs
+        {
+            return
+        }
+        guard !state.nodes.isEmpty else { return }
+        do {
+            if let refusal = try await replica.propose(.registerNode(wanted)).refusal {
+                logger.error("node.registration.refused", metadata: ["reason": "\(refusal)"])
+            }
+        } catch {
+            logger.warning("node.registration.failed", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func registration(isReady: Bool) -> NodeRegistration {
+        NodeRegistration(
+            node: facts.node,
+            member: replica.member.rawValue,
+            site: facts.site,
+            role: facts.role,
+            address: address,
+            vcpus: offer.vcpus,
+            memory: offer.memory,
+            deviceCount: offer.deviceCount,
+            takesJobs: offer.takesJobs,
+            isReady: isReady,
+            time: now()
+        )
+    }
+
+    // MARK: Asked by other agents
+
+    func receive(_ messages: [[UInt8]], from member: RaftMemberID) {
+        let decoded = messages.compactMap { bytes -> Raft.Message? in
+            guard let message = try? Raft.Message.decode(bytes.span), message.from == member else { return nil }
+            return message
+        }
+        inboxEntry.yield(decoded)
+    }
+
+    func propose(_ commands: [[UInt8]], for node: NodeID) async throws -> ProposeAnswer {
+        if commands.isEmpty {
+            if let index = await leaderService.renew(node) { return .done(outcomes: [], index: index) }
+        } else if let place = try? await replica.take(commands) {
+            let term = PeerRaftLink.encode(term: place.term)
+            return .done(outcomes: commands.map { _ in term }, index: place.lastIndex)
+        }
+        let leader = await replica.status.leader.flatMap(directory.node(of:))
+        return .notLeader(leader: leader, address: leader.flatMap { directory.addresses(of: $0).first })
+    }
+
+    func join(_ request: JoinRequest, from identity: PeerIdentity) async throws -> JoinAnswer {
+        guard case .node(_, let site, let node, let role) = identity else {
+            throw RPCFailure(.forbidden, "only a node can join a cluster")
+        }
+        guard await replica.isUpToDate() else { throw RPCFailure(.unavailable, "this agent does not lead; try again") }
+        // Until the first other node comes, an agent alone needs no list of nodes.
+        if await replica.state.node(facts.node) == nil { try await accepted(.registerNode(registration(isReady: true))) }
+        try await accepted(
+            .registerNode(
+                NodeRegistration(
+                    node: node,
+                    member: request.member.rawValue,
+                    site: site,
+                    role: role,
+                    address: request.address.text(),
+                    vcpus: request.capacity,
+                    memory: request.memory,
+                    deviceCount: request.deviceCount,
+                    takesJobs: role == .worker,
+                    version: request.version,
+                    isReady: false,
+                    time: now()
+                )
+            )
+        )
+        directory.learn(node, member: request.member, address: request.address, from: .joined)
+        try await makeMember(request.member)
+        await learn()
+        let status = await replica.status
+        let records = await replica.state.nodes.filter { $0.state != .left }
+        return JoinAnswer(
+            members: records.compactMap { record in
+                guard let address = try? PeerAddress(record.address) else { return nil }
+                let member = RaftMemberID(rawValue: record.member)
+                return PeerMember(
+                    node: record.node,
+                    member: member,
+                    address: address,
+                    isVoter: status.membership.isVoter(member)
+                )
+            },
+            leader: facts.node,
+            keyring: [],
+            index: status.lastIndex
+        )
+    }
+
+    private func accepted(_ command: Command) async throws {
+        if let refusal = try await replica.propose(command).refusal { throw RPCFailure(refusal) }
+    }
+
+    /// Makes it a learner; another change may be under way for a moment.
+    private func makeMember(_ member: RaftMemberID) async throws {
+        let deadline = ContinuousClock.now + .seconds(10)
+        while true {
+            let status = await replica.status
+            if status.membership.contains(member) { return }
+            do throws(MembershipError) {
+                _ = try await replica.changeMembership(MembershipChange([.learner(member)]))
+                return
+            } catch {
+                guard case .changeInProgress = error, ContinuousClock.now < deadline else {
+                    throw RPCFailure(.unavailable, "the node cannot become a member now: \(error)")
+                }
+                try await Task.sleep(for: .milliseconds(20))
+            }
+        }
+    }
+
+    func leave(_ request: LeaveRequest) async throws -> UInt64 {
+        try await accepted(.nodeLeft(NodeDeparture(node: request.node, time: now())))
+        return await replica.status.lastIndex
+    }
+
+    func exchange(_ gossip: [UInt8], with node: NodeID) async throws -> [UInt8] {
+        throw RPCFailure(.unimplemented, "this agent takes no part in gossip")
+    }
+
+    func standing() -> PeerStanding {
+        view.withLock(\.standing)
+            ?? PeerStanding(member: nil, term: 0, leads: false, leader: nil, applied: 0, version: productVersion, time: now())
+    }
+
+    // MARK: Where a call belongs
+
+    func leader() async -> LeaderView {
+        let status = await replica.status
+        if status.isLeader { return .here }
+        if let node = status.leader.flatMap(directory.node(of:)) { return .at(node) }
+        return .unknown(votersAnswering: 0, voterCount: status.membership.voters.count)
+    }
+
+    func holder(ofJob reference: String) async -> JobHolder {
+        guard let record = try? await replica.state.resolve(reference) else { return .unknown }
+        guard record.state.mayHaveContainer, let holder = record.node else { return .nobody }
+        return holder == facts.node ? .here : .at(holder)
+    }
+}
+
+/// What a node offers to jobs.
+struct NodeOffer: Sendable {
+    var vcpus: VCPUCount
+    var memory: ByteCount
+    var deviceCount: Int
+    var takesJobs: Bool
+}

@@ -1,0 +1,219 @@
+import ClusterModel
+import ClusterState
+import Logging
+import Placement
+import Raft
+import ServiceLifecycle
+
+/// What the leader does for all: places queued jobs, declares nodes lost, and chooses who votes. On other members it only looks.
+actor LeaderService: Service {
+    private let node: NodeID
+    private let replica: Replica
+    private let hub: ChangeHub
+    private let fencing: FencingConfiguration
+    private let logger: Logger
+    private let now: @Sendable () -> Timestamp
+    private let steady: @Sendable () -> ContinuousClock.Instant
+    /// Nodes that gossip doubts; nothing new is placed on them.
+    private let suspects: @Sendable () async -> Set<NodeID>
+
+    private var liveness: NodeLiveness?
+    /// Nodes that are being declared lost: their right to run is not renewed any more.
+    private var condemned: Set<NodeID> = []
+    /// Since when members have answered without a break, as this leader saw it.
+    private var seen: [RaftMemberID: ContinuousClock.Instant] = [:]
+    private let voterPlan: VoterPlan
+    private var isPassing = false
+
+    /// Between two looks at what needs no event: time limits.
+    private let period: Duration = .milliseconds(500)
+    /// Nothing new is placed on a node that has not asked for its right to run for so long; it asks once a second.
+    private let silenceLimit: Duration = .seconds(4)
+
+    init(
+        node: NodeID,
+        replica: Replica,
+        hub: ChangeHub,
+        fencing: FencingConfiguration,
+        voterPlan: VoterPlan = VoterPlan(),
+        suspects: @escaping @Sendable () async -> Set<NodeID> = { [] },
+        logger: Logger,
+        now: @escaping @Sendable () -> Timestamp,
+        steady: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
+    ) {
+        self.node = node
+        self.replica = replica
+        self.hub = hub
+        self.fencing = fencing
+        self.voterPlan = voterPlan
+        self.suspects = suspects
+        self.logger = logger
+        self.now = now
+        self.steady = steady
+    }
+
+    nonisolated func run() async throws {
+        let subscription = hub.subscribe()
+        defer { subscription.end() }
+        await cancelWhenGracefulShutdown {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask(name: "leader.changes") {
+                    for await _ in subscription.changes {
+                        _ = subscription.take()
+                        await self.pass()
+                    }
+                }
+                group.addTask(name: "leader.tick") {
+                    while !Task.isCancelled {
+                        await self.pass()
+                        try? await Task.sleep(for: self.period)
+                    }
+                }
+                await group.waitForAll()
+            }
+        }
+    }
+
+    // MARK: Asked by the nodes
+
+    /// Renews a node's right to run containers; nil when this member does not lead, or the node is being declared lost.
+    ///
+    /// The answer is the last entry of the log: the node counts it only when it has applied that, so it has seen whatever was decided about
+    /// it before.
+    func renew(_ node: NodeID) async -> LogIndex? {
+        let heard = steady()
+        guard await replica.isUpToDate(), let term = await replica.leadingTerm, !condemned.contains(node) else { return nil }
+        beginReign(term)
+        liveness?.heard(from: node, at: heard)
+        return await replica.lastIndex
+    }
+
+    /// When a node last asked for its right to run; nil when this member does not lead.
+    func lastContact(with node: NodeID) -> ContinuousClock.Instant? { liveness?.lastContact(with: node) }
+
+    private func beginReign(_ term: Term) {
+        guard liveness?.term != term else { return }
+        liveness = NodeLiveness(configuration: fencing, term: term, leadingSince: steady())
+        condemned = []
+    }
+
+    // MARK: What has to be done
+
+    /// One look at everything; changes that come meanwhile are seen by the next.
+    func pass() async {
+        guard !isPassing else { return }
+        isPassing = true
+        defer { isPassing = false }
+        guard let term = await replica.leadingTerm else {
+            (liveness, seen) = (nil, [:])
+            return
+        }
+        beginReign(term)
+        // What was acknowledged under earlier leaders must be seen before anything is decided.
+        guard await replica.isUpToDate() else { return }
+        liveness?.heard(from: node, at: steady())
+        do {
+            try await declareLost()
+            try await place()
+            await chooseVoters()
+        } catch {
+            logger.warning("leader.pass.failed", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func declareLost() async throws {
+        let state = await replica.state
+        for record in state.nodes where record.state.isLive && record.node != node {
+            guard liveness?.mayBeDeclaredLost(record.node, at: steady()) == true else { continue }
+            condemned.insert(record.node)
+            defer { condemned.remove(record.node) }
+            let silence = fencing.lossDelay.text
+            let outcome = try await replica.propose(
+                .nodeLost(node: record.node, reason: "it has not answered the leader for \(silence)", time: now())
+            )
+            if let refusal = outcome.refusal {
+                logger.warning("node.lost.refused", metadata: ["node": "\(record.node)", "reason": "\(refusal)"])
+            } else {
+                logger.warning("node.lost", metadata: ["node": "\(record.node)", "silent": "\(silence)"])
+            }
+        }
+    }
+
+    private func place() async throws {
+        let state = await replica.state
+        guard !state.nodes.isEmpty else { return }
+        let moment = steady()
+        let silent = state.nodes.filter { record in
+            record.state.isLive && record.node != node
+                && liveness.map { $0.lastContact(with: record.node).duration(to: moment) > silenceLimit } ?? false
+        }
+        let doubted = await suspects().union(silent.map(\.node))
+        let commands = Placement.plan(state, suspects: doubted, now: now())
+        guard !commands.isEmpty else { return }
+        for outcome in try await replica.propose(commands) {
+            if let refusal = outcome.refusal, refusal.code != .stale {
+                logger.info("job.placement.refused", metadata: ["reason": "\(refusal)"])
+            }
+        }
+    }
+
+    // MARK: Who votes
+
+    private func chooseVoters() async {
+        let status = await replica.status
+        guard status.isLeader, !status.membership.isJoint, status.applied >= status.committed else { return }
+        let state = await replica.state
+        let moment = steady()
+        var members: [VoterMember] = []
+        for member in status.membership.members {
+            let record = state.node(withMember: member.rawValue)
+            members.append(
+                VoterMember(
+                    node: record?.node ?? NodeID(rawValue: "member-\(member)"),
+                    member: member.rawValue,
+                    site: record?.site ?? SiteID(rawValue: "unknown"),
+                    role: record?.role ?? .worker,
+                    isVoter: status.membership.isVoter(member),
+                    standing: standing(of: member, record, status, at: moment),
+                    isCaughtUp: member == status.member
+                        || status.peers.contains { $0.id == member && $0.match + 1000 >= status.lastIndex }
+                )
+            )
+        }
+        seen = seen.filter { number, _ in status.membership.contains(number) }
+        let advice = voterPlan.next(members, leader: status.member.rawValue)
+        guard let step = advice.step else { return }
+        let change: MembershipChange =
+            switch step {
+            case .promote(let member): MembershipChange([.voter(RaftMemberID(rawValue: member))])
+            case .demote(let member): MembershipChange([.learner(RaftMemberID(rawValue: member))])
+            case .remove(let member): MembershipChange([.remove(RaftMemberID(rawValue: member))])
+            }
+        do {
+            _ = try await replica.changeMembership(change)
+            logger.notice("voters.changed", metadata: ["reason": "\(advice.reason)"])
+        } catch {
+            logger.debug("voters.unchanged", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    /// How long a member has answered without a break, or has not.
+    private func standing(
+        of member: RaftMemberID,
+        _ record: NodeRecord?,
+        _ status: ReplicaStatus,
+        at moment: ContinuousClock.Instant
+    ) -> VoterMember.Standing {
+        if let record, record.state == .left { return .left }
+        if member == status.member { return .live(.seconds(86_400)) }
+        guard let peer = status.peers.first(where: { $0.id == member }) else { return .silent(.zero) }
+        let silence = peer.contact.duration(to: moment)
+        guard silence < .seconds(2) else {
+            seen[member] = nil
+            return .silent(silence)
+        }
+        let since = seen[member] ?? moment
+        seen[member] = since
+        return .live(since.duration(to: moment))
+    }
+}
