@@ -142,7 +142,12 @@ let package = Package(
                 "Transport", "ControlAPI", "ControlMessages", "TLS", "WireFormat", "ClusterModel", nio, protobuf,
             ]
         ),
-        .testTarget(name: "StorageTests", dependencies: ["Storage", "ClusterModel", grdb]),
+        .testTarget(
+            name: "StorageTests",
+            dependencies: [
+                "Storage", "ClusterModel", grdb, .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ]
+        ),
         .testTarget(
             name: "ContainersTests",
             dependencies: ["Containers", "LinuxSystem", "ClusterModel", "godwit-shim"]
