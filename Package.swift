@@ -13,6 +13,7 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let nio = Target.Dependency.product(name: "NIO", package: "swift-nio")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
@@ -142,12 +143,7 @@ let package = Package(
                 "Transport", "ControlAPI", "ControlMessages", "TLS", "WireFormat", "ClusterModel", nio, protobuf,
             ]
         ),
-        .testTarget(
-            name: "StorageTests",
-            dependencies: [
-                "Storage", "ClusterModel", grdb, .product(name: "GRDBSQLite", package: "GRDB.swift"),
-            ]
-        ),
+        .testTarget(name: "StorageTests", dependencies: ["Storage", "ClusterModel", grdb, sqlite]),
         .testTarget(
             name: "ContainersTests",
             dependencies: ["Containers", "LinuxSystem", "ClusterModel", "godwit-shim"]
