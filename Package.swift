@@ -46,6 +46,7 @@ let package = Package(
         .target(name: "QoS", dependencies: ["ClusterModel"]),
         .target(name: "Checkpointing", dependencies: ["ClusterModel"]),
         .target(name: "ClusterState", dependencies: ["ClusterModel"]),
+        .target(name: "Placement", dependencies: ["ClusterModel", "QoS", "ClusterState"]),
         .target(name: "SWIM", dependencies: ["ClusterModel", "WireFormat"]),
         .target(name: "Raft", dependencies: ["ClusterModel", "WireFormat"]),
         .target(name: "ResourceSamples", dependencies: ["ClusterModel"]),
@@ -119,7 +120,12 @@ let package = Package(
         .testTarget(name: "WireFormatTests", dependencies: ["WireFormat", "ClusterModel"]),
         .testTarget(name: "QoSTests", dependencies: ["QoS", "ClusterModel"]),
         .testTarget(name: "CheckpointingTests", dependencies: ["Checkpointing", "ClusterModel"]),
-        .testTarget(name: "ClusterStateTests", dependencies: ["ClusterState", "ClusterModel"]),
+        .testTarget(
+            name: "ClusterStateTests",
+            dependencies: ["ClusterState", "ClusterModel"],
+            exclude: ["Stored"]
+        ),
+        .testTarget(name: "PlacementTests", dependencies: ["Placement", "QoS", "ClusterState", "ClusterModel"]),
         .testTarget(name: "SWIMTests", dependencies: ["SWIM", "ClusterModel", "WireFormat"]),
         .testTarget(
             name: "RaftTests",

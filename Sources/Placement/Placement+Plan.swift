@@ -1,0 +1,82 @@
+package import ClusterModel
+package import ClusterState
+
+extension Placement {
+    /// Exact questions about deadlines that one plan asks at most.
+    static let exactBudget = 500
+
+    /// What the leader has to propose so that every queued job has the node that it should have.
+    ///
+    /// Nothing, when nothing has changed. Jobs are taken by deadline, then weight, then age. Call it when jobs or nodes have changed, and once a
+    /// second besides: a job that waits for its next try is placed when that is due.
+    ///
+    /// - Parameters:
+    ///   - state: as of the last applied command; propose only as its leader.
+    ///   - suspects: nodes that gossip suspects or that the leader does not hear from.
+    ///   - now: goes into the commands.
+    ///   - limit: commands at most; what is left comes with the next call.
+    /// - Returns: `assign`, `unassign` and `waiting`, in the order in which they are to be proposed.
+    package static func plan(
+        _ state: ClusterState,
+        suspects: Set<NodeID> = [],
+        now: Timestamp,
+        limit: Int = 512
+    ) -> [Command] {
+        let queued = state.liveJobs.filter { $0.state == .queued }
+        let open = queued.filter { job in
+            guard let node = job.assignedNode else { return job.notBefore.map { $0 <= now } ?? true }
+            return suspects.contains(node) || state.node(node)?.acceptsAssignments != true
+        }
+        guard !open.isEmpty, state.nodes.contains(where: { $0.state != .left }) else { return [] }
+        // What a job holds where it cannot stay counts against nobody.
+        let moving = Set(open.lazy.filter { $0.assignedNode != nil }.map(\.id))
+        var nodes = NodeView.all(of: state, suspects: suspects, without: moving, now: now)
+        var commands: [Command] = []
+        var waiting: [(record: JobRecord, job: PlacementCandidate)] = []
+        var budget = exactBudget
+        for record in open.sorted(by: isEarlier) {
+            guard commands.count < limit else { break }
+            let job = PlacementCandidate(record, now: now)
+            guard let selection = select(job, among: nodes, exactBudget: &budget) else {
+                waiting.append((record, job))
+                continue
+            }
+            let reason = sentence(job, selection, among: nodes)
+            let node = nodes[selection.index].record.node
+            nodes[selection.index].add(job)
+            commands.append(.assign(job: record.id, node: node, reason: reason, time: now))
+        }
+        // Why the others wait is told when all is placed that can be: the next plan would say the same.
+        for (record, job) in waiting where commands.count < limit {
+            commands += command(withoutNodeFor: record, job, among: nodes, state, now: now)
+        }
+        return commands
+    }
+
+    /// Deadlines first, by time; then weight, then age.
+    private static func isEarlier(_ left: JobRecord, _ right: JobRecord) -> Bool {
+        let far = Timestamp(rawValue: .max)
+        let (leftDeadline, rightDeadline) = (left.deadline ?? far, right.deadline ?? far)
+        if leftDeadline != rightDeadline { return leftDeadline < rightDeadline }
+        if left.specification.weight != right.specification.weight {
+            return left.specification.weight > right.specification.weight
+        }
+        return (left.submitted, left.id) < (right.submitted, right.id)
+    }
+
+    private static func command(
+        withoutNodeFor record: JobRecord,
+        _ job: PlacementCandidate,
+        among nodes: [NodeView],
+        _ state: ClusterState,
+        now: Timestamp
+    ) -> [Command] {
+        let reason = obstacles(to: job, among: nodes)
+        guard let node = record.assignedNode else {
+            return record.message == reason ? [] : [.waiting(job: record.id, reason: reason, time: now)]
+        }
+        // A node that only hesitates may keep what nobody else can take.
+        guard state.node(node)?.acceptsAssignments != true else { return [] }
+        return [.unassign(job: record.id, reason: reason, time: now)]
+    }
+}

@@ -1,0 +1,101 @@
+package import ClusterModel
+package import ClusterState
+package import QoS
+
+/// A job as placement sees it: what it asks for, and the work that it has before it.
+package struct PlacementCandidate: Sendable {
+    package let id: JobID
+    package let specification: JobSpecification
+    package let submitted: Timestamp
+    /// The memory limit that holds now.
+    package let memory: ByteCount
+    /// vCPUs that are held for it by hand.
+    package let pinned: VCPUCount?
+    /// When the objective must be reached; nil for best effort.
+    package let deadline: Timestamp?
+    /// The work still to do, seen from now; nil for best effort, for pinned jobs, and when the deadline has passed.
+    package let demand: FluidDemand?
+    /// The node that has the checkpoint that it goes on from; nil when it starts from the beginning.
+    package let checkpointNode: NodeID?
+    /// Equal for jobs with the same labels; empty without labels.
+    let likeness: String
+    /// Drawn from the identity, for ties.
+    let seed: UInt64
+
+    /// A job of the cluster.
+    package init(_ record: JobRecord, now: Timestamp) {
+        var view = JobView(id: record.id, specification: record.specification, submitted: record.submitted)
+        view.cpuLimit = record.cpuLimit
+        view.pinnedAllocation = record.pinnedAllocation
+        view.started = record.firstStarted
+        view.consumed = record.ledger.total
+        view.completedIterations = record.completedIterations
+        view.iterations = record.measuredIterations.map {
+            MeasuredIteration(duration: $0.duration, vcpus: $0.vcpus, consumed: $0.consumed)
+        }
+        if record.specification.kind == .iterative, let started = record.incarnationStarted {
+            view.iterationStarted = started
+            view.iterationConsumed = max(.zero, record.ledger.total - record.iterationBase)
+        }
+        self.init(
+            view,
+            record.specification,
+            memory: record.memoryLimit,
+            checkpointNode: record.resumption.flatMap { record.checkpoint($0.generation)?.node },
+            now: now
+        )
+    }
+
+    /// A job that is not submitted yet, as `job plan` asks about it.
+    package init(id: JobID, specification: JobSpecification, now: Timestamp) {
+        let view = JobView(id: id, specification: specification, submitted: now)
+        self.init(view, specification, memory: specification.resources.memory, checkpointNode: nil, now: now)
+    }
+
+    private init(
+        _ view: JobView,
+        _ specification: JobSpecification,
+        memory: ByteCount?,
+        checkpointNode: NodeID?,
+        now: Timestamp
+    ) {
+        id = view.id
+        self.specification = specification
+        submitted = view.submitted
+        self.memory = memory ?? .zero
+        pinned = view.pinnedAllocation
+        deadline = view.deadline
+        let largest = VCPUCount(65_536)
+        demand = pinned == nil ? QoSController().demand(of: view, capacity: largest, now: now) : nil
+        self.checkpointNode = checkpointNode
+        likeness = specification.labels.map { "\($0.key)\u{1F}\($0.value)" }.joined(separator: "\u{1E}")
+        seed = TieBreak.hash(view.id.rawValue)
+    }
+
+    /// Mean vCPUs that it must have from now to its deadline, or for ever when they are pinned.
+    var rate: Double {
+        if let pinned { return pinned.rawValue }
+        return demand.map { min($0.limit, $0.work / $0.deadline) } ?? 0
+    }
+
+    /// Whether it gets what others leave.
+    var isBestEffort: Bool { pinned == nil && demand == nil }
+}
+
+/// Which of two equal nodes: the same for the same job everywhere, and different from job to job.
+enum TieBreak {
+    /// FNV-1a.
+    static func hash(_ text: String) -> UInt64 {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+        return hash
+    }
+
+    /// The finalizer of SplitMix64: every bit of both decides every bit of the result.
+    static func mix(_ job: UInt64, _ node: UInt64) -> UInt64 {
+        var mixed = job ^ (node &* 0x9E37_79B9_7F4A_7C15)
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}
