@@ -13,6 +13,7 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let nio = Target.Dependency.product(name: "NIO", package: "swift-nio")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
@@ -148,12 +149,7 @@ let package = Package(
                 "Transport", "ControlAPI", "ControlMessages", "TLS", "WireFormat", "ClusterModel", nio, protobuf,
             ]
         ),
-        .testTarget(
-            name: "StorageTests",
-            dependencies: [
-                "Storage", "ClusterModel", grdb, .product(name: "GRDBSQLite", package: "GRDB.swift"),
-            ]
-        ),
+        .testTarget(name: "StorageTests", dependencies: ["Storage", "ClusterModel", grdb, sqlite]),
         .testTarget(
             name: "ContainersTests",
             dependencies: ["Containers", "LinuxSystem", "ClusterModel", "godwit-shim"]
@@ -168,8 +164,8 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "AgentConfiguration", "Checkpointing", "ClusterModel", "ClusterState", "Containers",
-                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "Raft", "ResourceSamples", "Storage",
-                "SWIM", "TLS", "Transport", logging, metrics, nio, protobuf,
+                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "Raft", "ResourceSamples", "Storage", "SWIM",
+                "TLS", "Transport", logging, metrics, nio, protobuf,
             ]
         ),
         .testTarget(
@@ -177,7 +173,7 @@ let package = Package(
             dependencies: ["godwit", "ClusterModel", "ControlMessages", protobuf, argumentParser],
             exclude: ["Golden"]
         ),
-        .testTarget(name: "ClusterSimTests", dependencies: ["ClusterSim", "ClusterModel", "QoS", "Raft"]),
+        .testTarget(name: "ClusterSimTests", dependencies: ["ClusterSim", "ClusterModel", "QoS"]),
         .testTarget(name: "TidyTests"),
     ]
 )

@@ -195,7 +195,12 @@ extension ClusterState {
         }
         let left = jobsLeft(on: node)
         if isNew || !acceptance.changed.isEmpty {
-            let jobs = left.isEmpty ? "no job is left there" : "\(left.count) jobs are left there"
+            let jobs =
+                switch left.count {
+                case 0: "no job is left there"
+                case 1: "one job is left there"
+                default: "\(left.count) jobs are left there"
+                }
             audit(
                 "Node \(node) is being drained\(restartsJobs ? ", its jobs are begun anew elsewhere" : ""); \(jobs).",
                 by: user.rawValue,

@@ -32,6 +32,7 @@ package final class StateStore: StateStoring {
             let pool = try DatabasePool(path: file, configuration: configuration)
             try await flushEveryCommit(pool, file: file)
             try await Schema.bringUp(pool, file: file)
+            try await pool.writeWithoutTransaction { _ in WALReserve.fill(database: file) }
             let state = try await pool.read { try LogTable.load($0, file: file) }
             return (StateStore(pool: pool, file: file, lock: lock, range: LogRange(state)), state)
         } catch {
@@ -57,6 +58,7 @@ package final class StateStore: StateStoring {
     private static func flushEveryCommit(_ pool: DatabasePool, file: String) async throws {
         let level = try await pool.writeWithoutTransaction { database in
             try database.execute(sql: "PRAGMA synchronous = FULL")
+            try database.execute(sql: "PRAGMA journal_size_limit = \(WALReserve.byteLimit)")
             return try Int.fetchOne(database, sql: "PRAGMA synchronous")
         }
         guard level == 2 else {
