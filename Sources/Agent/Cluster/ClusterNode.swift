@@ -83,7 +83,9 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         }
         logger.warning(
             "cluster.leader.missing",
-            metadata: ["waited": "\(limit.text)", "remedy": "look at `godwit status`: a majority of the voters must answer"]
+            metadata: [
+                "waited": "\(limit.text)", "remedy": "look at `godwit status`: a majority of the voters must answer",
+            ]
         )
     }
 
@@ -152,7 +154,9 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             answer = await leaderService.renew(facts.node)
         } else if let leader = status.leader.flatMap(directory.node(of:)) {
             // A proposal of nothing asks for the end of the leader's log, and with it for the right to run.
-            if case .done(_, let index)? = try? await peers.propose([], to: leader, timeout: .seconds(2)) { answer = index }
+            if case .done(_, let index)? = try? await peers.propose([], to: leader, timeout: .seconds(2)) {
+                answer = index
+            }
         }
         let applied = await replica.status.applied
         fence.note(isAlone: false, applied: applied, answer: answer.map { ($0, sent) })
@@ -195,7 +199,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         let wanted = registration(isReady: true)
         if let record = state.node(facts.node), record.state == .active, record.member == wanted.member,
             record.address == wanted.address, record.vcpus == wanted.vcpus, record.memory == wanted.memory,
-            record.deviceCount == wanted.deviceCount, record.version == wanted.version, record.takesJobs == wanted.takesJobs
+            record.deviceCount == wanted.deviceCount, record.version == wanted.version,
+            record.takesJobs == wanted.takesJobs
         {
             return
         }
@@ -252,7 +257,9 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         }
         guard await replica.isUpToDate() else { throw RPCFailure(.unavailable, "this agent does not lead; try again") }
         // Until the first other node comes, an agent alone needs no list of nodes.
-        if await replica.state.node(facts.node) == nil { try await accepted(.registerNode(registration(isReady: true))) }
+        if await replica.state.node(facts.node) == nil {
+            try await accepted(.registerNode(registration(isReady: true)))
+        }
         try await accepted(
             .registerNode(
                 NodeRegistration(
@@ -326,7 +333,15 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
 
     func standing() -> PeerStanding {
         view.withLock(\.standing)
-            ?? PeerStanding(member: nil, term: 0, leads: false, leader: nil, applied: 0, version: productVersion, time: now())
+            ?? PeerStanding(
+                member: nil,
+                term: 0,
+                leads: false,
+                leader: nil,
+                applied: 0,
+                version: productVersion,
+                time: now()
+            )
     }
 
     // MARK: Where a call belongs

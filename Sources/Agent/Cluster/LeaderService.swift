@@ -82,7 +82,9 @@ actor LeaderService: Service {
     /// it before.
     func renew(_ node: NodeID) async -> LogIndex? {
         let heard = steady()
-        guard await replica.isUpToDate(), let term = await replica.leadingTerm, !condemned.contains(node) else { return nil }
+        guard await replica.isUpToDate(), let term = await replica.leadingTerm, !condemned.contains(node) else {
+            return nil
+        }
         beginReign(term)
         liveness?.heard(from: node, at: heard)
         return await replica.lastIndex

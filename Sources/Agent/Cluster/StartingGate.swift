@@ -17,7 +17,10 @@ final class StartingGate: RPCHandler {
 
     func handle(_ call: RPCCall) async throws {
         guard isOpen.withLock(\.self) else {
-            throw RPCFailure(.unavailable, "this agent is starting and has not found its cluster yet; try again, or ask another agent")
+            throw RPCFailure(
+                .unavailable,
+                "this agent is starting and has not found its cluster yet; try again, or ask another agent"
+            )
         }
         try await inner.handle(call)
     }

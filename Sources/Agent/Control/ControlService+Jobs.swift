@@ -56,7 +56,9 @@ extension ControlService {
         let memory = specification.resources.memory
         if let place {
             commands.append(.assign(job: submission.id, node: place.record.node, reason: place.reason, time: moment))
-        } else if await replica.state.nodes.isEmpty, await controller.claimRoom(for: submission.id, specification, memoryLimit: memory) == nil {
+        } else if await replica.state.nodes.isEmpty,
+            await controller.claimRoom(for: submission.id, specification, memoryLimit: memory) == nil
+        {
             commands.append(.begin(job: submission.id, node: node.node, time: moment))
         }
         let outcome: Outcome

@@ -216,7 +216,10 @@ extension NodeController {
         for (job, status) in containers where status.exit == nil && operations[job] == nil {
             guard state.job(job)?.specification.onPartition != .continue else { continue }
             if !status.isFenced {
-                logger.warning("container.fenced", metadata: ["container": "\(status.key)", "reason": "no leader was heard from in time"])
+                logger.warning(
+                    "container.fenced",
+                    metadata: ["container": "\(status.key)", "reason": "no leader was heard from in time"]
+                )
             }
             containers[job]?.isFenced = true
             end(status.key, grace: .zero)

@@ -16,6 +16,9 @@ protocol PeerDelegate: Sendable {
     func receive(_ messages: [[UInt8]], from member: RaftMemberID)
 
     /// Puts commands into the replicated log if this agent leads.
+    ///
+    /// With no command it renews the node's right to run containers, once this agent has made sure that it leads, and gives the last
+    /// index of its log.
     func propose(_ commands: [[UInt8]], for node: NodeID) async throws -> ProposeAnswer
 
     /// Makes an agent a member; only called while this agent leads, as far as it knows.
@@ -73,7 +76,6 @@ struct PeerService: RPCHandler {
         case .peerPing: call.sink.reply(try pong(call.request))
         case .propose:
             let request = try call.decode(WireProposeRequest.self)
-            guard !request.commands.isEmpty else { throw RPCFailure(.invalid, "the proposal holds no command") }
             call.reply(try await delegate.propose(request.commands.map { [UInt8]($0) }, for: node).wire)
         case .join:
             let request = try JoinRequest(try call.decode(WireJoinRequest.self))
