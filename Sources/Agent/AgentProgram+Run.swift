@@ -108,6 +108,14 @@ extension AgentProgram {
         )
         if isAlone { try await controller.open() }
 
+        let leaderService = LeaderService(
+            node: node,
+            replica: replica,
+            hub: hub,
+            fencing: fencing,
+            logger: logger,
+            now: now
+        )
         let control = ControlService(
             node: facts,
             replica: replica,
@@ -117,9 +125,12 @@ extension AgentProgram {
             containerLogs: host,
             resources: monitor,
             metrics: agentMetrics,
+            leader: leaderService,
+            fencing: fencing,
             logger: logger,
             now: now
         )
+        let tls = try ReloadableTLSContext(path: configuration.identity.bundle)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: min(4, Machine.processorCount))
         let directory = PeerDirectory()
         let peers = PeerConnections(
@@ -130,18 +141,10 @@ extension AgentProgram {
             software: "godwitd \(version)",
             group: group,
             generator: SeededGenerator(seed: .random(in: .min ... .max)),
-            tls: { try TLSContext(.client, bundle) },
+            tls: { tls.client },
             observe: { event in logger.debug("peer", metadata: ["event": "\(event)"]) }
         )
         raftLink.connect(PeerRaftLink(peers: peers, node: { directory.node(of: $0) }))
-        let leaderService = LeaderService(
-            node: node,
-            replica: replica,
-            hub: hub,
-            fencing: fencing,
-            logger: logger,
-            now: now
-        )
         let clusterNode = ClusterNode(
             facts: facts,
             seeds: configuration.cluster.join,
@@ -163,7 +166,7 @@ extension AgentProgram {
         if isAlone { gate.open() }
         let server = RPCServer(
             configuration: serverConfiguration(configuration, logger: logger),
-            tls: try TLSContext(.server, bundle),
+            tls: tls.server,
             group: group,
             handler: RoutingHandler(
                 node: node,
@@ -192,6 +195,7 @@ extension AgentProgram {
             clusterNode,
             MaintenanceService(replica: replica, store: store, host: host, logger: logger, now: now),
             monitor,
+            TrustService(replica: replica, tls: tls, server: server, logger: logger),
             ControlServerService(server: server, grace: configuration.shutdown.grace),
         ]
         if configuration.metrics.isEnabled {

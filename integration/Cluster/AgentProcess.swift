@@ -7,27 +7,48 @@ import NIO
 import ResourceSamples
 import TLS
 
-/// A private cluster of one: an agent with folders, ports, certificates and a cgroup of its own.
+/// What makes an agent one of several.
+struct AgentMembership: Sendable {
+    /// Issues the certificates of all of them.
+    var authority: CertificateAuthority
+    /// HOST:PORT of the agent through which it joins; nil founds a cluster.
+    var seed: String?
+    var partitionTimeout: Duration
+}
+
+/// An agent with folders, ports, certificates and a cgroup of its own: a private cluster of one unless it is told otherwise.
 actor AgentProcess {
+    /// Its folder's name; with a membership its node's name, too.
+    nonisolated let name: String
     nonisolated let folder: String
     nonisolated let port: Int
     nonisolated let cgroupParent: String
     nonisolated let authority: CertificateAuthority
     nonisolated let run: ScenarioRun
+    private let arguments: [String]
     private var pid: Int32?
-    private var starts = 0
 
     /// Makes certificates and configuration; starts nothing.
-    init(_ run: ScenarioRun, name: String = "agent", stateFolder: String? = nil) throws {
+    init(
+        _ run: ScenarioRun,
+        name: String = "agent",
+        stateFolder: String? = nil,
+        membership: AgentMembership? = nil
+    ) throws {
         self.run = run
+        self.name = name
         folder = run.folder + "/" + name
         port = try Self.freePort()
         cgroupParent = "/godwit-scenario-\(getpid())-\(name)"
         try FileSystem.createFolder(folder, mode: 0o700)
-        authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "scenario"), now: WallClock.now())
-        try authority.save(to: folder + "/ca")
+        if let membership {
+            authority = membership.authority
+        } else {
+            authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "scenario"), now: WallClock.now())
+            try authority.save(to: folder + "/ca")
+        }
         try authority.issueNode(
-            NodeID(rawValue: "n1"),
+            NodeID(rawValue: membership == nil ? "n1" : name),
             site: SiteID(rawValue: "here"),
             role: .worker,
             now: WallClock.now()
@@ -42,26 +63,24 @@ actor AgentProcess {
             metrics: {enabled: false}
             checkpoints: {tmpfs: /dev/shm/godwit-scenario-\(getpid())-\(name), minimumFree: 1MiB}
             log: {level: debug}
+            \(membership.map { "cluster: {partitionTimeout: \($0.partitionTimeout.inSeconds)s}" } ?? "")
 
             """,
             to: folder + "/agent.yaml"
         )
+        arguments =
+            ["run", "--config", folder + "/agent.yaml"] + (membership?.seed.map { ["--join", $0] } ?? [])
     }
 
     /// Starts the agent and returns when it answers.
     func start() async throws {
-        starts += 1
         let log = try OwnedDescriptor(opening: folder + "/agent.log", O_WRONLY | O_CREAT | O_APPEND)
         pid = try ProcessRunner.spawn(
-            ProgramCommand(
-                run.programs + "/godwitd",
-                ["run", "--config", folder + "/agent.yaml"],
-                startsSession: true
-            ),
+            ProgramCommand(run.programs + "/godwitd", arguments, startsSession: true),
             standardOutput: log.rawValue,
             standardError: log.rawValue
         )
-        _ = try await run.eventually("an answer of the agent", within: .seconds(20)) {
+        _ = try await run.eventually("an answer of the agent \(name)", within: .seconds(20)) {
             try self.requireAlive()
             let client = try await self.connect()
             _ = try await client.status()
@@ -71,13 +90,30 @@ actor AgentProcess {
     }
 
     private func requireAlive() throws {
-        guard let pid else { throw Broken("the agent was not started") }
+        guard let pid else { throw Broken("the agent \(name) was not started") }
         var status: Int32 = 0
         if unsafe waitpid(pid, &status, WNOHANG) == pid {
             self.pid = nil
-            let log = (try? FileSystem.readText(folder + "/agent.log", limit: 8 << 20)) ?? ""
-            throw Broken("the agent ended: \(log.split(separator: "\n").suffix(3).joined(separator: " | "))")
+            let log = (try? logLines()) ?? []
+            throw Broken("the agent \(name) ended: \(log.suffix(3).joined(separator: " | "))")
         }
+    }
+
+    /// Stops the process where it is, as a machine that is overwhelmed would, until it is told to go on.
+    func pause() throws {
+        try requireAlive()
+        if let pid { kill(pid, SIGSTOP) }
+    }
+
+    /// Lets the process go on.
+    func goOn() throws {
+        try requireAlive()
+        if let pid { kill(pid, SIGCONT) }
+    }
+
+    /// What it has logged since its first start.
+    nonisolated func logLines() throws -> [Substring] {
+        try FileSystem.readText(folder + "/agent.log", limit: 256 << 20).split(separator: "\n")
     }
 
     /// Sends a signal and waits until the process is gone.
@@ -87,7 +123,7 @@ actor AgentProcess {
         let began = ContinuousClock.now
         var status: Int32 = 0
         while unsafe waitpid(pid, &status, WNOHANG) == 0 {
-            guard began.duration(to: .now) < .seconds(30) else { throw Broken("the agent did not end within 30 s") }
+            guard began.duration(to: .now) < .seconds(30) else { throw Broken("the agent \(name) did not end within 30 s") }
             try await Task.sleep(for: .milliseconds(2))
         }
         self.pid = nil
@@ -133,20 +169,29 @@ actor AgentProcess {
         return try slice.cgroup(name)
     }
 
+    /// A port that nothing uses, for TCP and UDP.
+    ///
+    /// Below the range from which the kernel takes ports of outgoing connections, so that an agent that starts again finds its own free.
     private static func freePort() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        for _ in 0..<1000 {
+            let port = UInt16.random(in: 20_000..<32_000)
+            if isFree(port, Int32(SOCK_STREAM.rawValue)), isFree(port, Int32(SOCK_DGRAM.rawValue)) { return Int(port) }
+        }
+        throw Broken("there is no free port from 20000 to 31999")
+    }
+
+    private static func isFree(_ port: UInt16, _ kind: Int32) -> Bool {
+        let descriptor = socket(AF_INET, kind, 0)
         defer { close(descriptor) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let status = unsafe withUnsafeMutablePointer(to: &address) { pointer in
+        return unsafe withUnsafePointer(to: &address) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
-                unsafe bind(descriptor, raw, length) == 0 && getsockname(descriptor, raw, &length) == 0
+                unsafe bind(descriptor, raw, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
         }
-        guard status else { throw Broken("there is no free port") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 
     /// Ends every process, mount and cgroup that belongs to agents below a folder.

@@ -11,7 +11,8 @@ extension ControlClient {
         _ document: String,
         folder: String,
         allowInfeasible: Bool = false,
-        key: String = ""
+        key: String = "",
+        timeout: Duration = ControlClient.defaultTimeout
     ) async throws -> String {
         var request = WireJobSubmitRequest()
         request.document.name = "job.yaml"
@@ -19,7 +20,7 @@ extension ControlClient {
         request.document.workingDirectory = folder
         request.allowInfeasible = allowInfeasible
         request.idempotencyKey = key
-        return try await jobSubmit(request).id
+        return try await rpc.call(.jobSubmit, request, timeout: timeout, as: WireJobSubmitReply.self).id
     }
 
     func job(_ reference: String) async throws -> WireJobShowReply {

@@ -87,7 +87,7 @@ final class ScenarioRun: Sendable {
         let root = folder + "/root"
         guard !FileSystem.exists(root) else { return root }
         try FileSystem.createFolder(root)
-        for workload in ["counter", "ends"] {
+        for workload in ["counter", "ends", "witness"] {
             let result = try await ProcessRunner.run(
                 ProgramCommand(
                     "cc",
@@ -107,6 +107,7 @@ final class ScenarioRun: Sendable {
     func eventually<Value>(
         _ what: String,
         within limit: Duration = .seconds(30),
+        every pause: Duration = .milliseconds(50),
         _ ask: () async throws -> Value?
     ) async throws -> Value {
         let end = ContinuousClock.now + limit
@@ -115,7 +116,7 @@ final class ScenarioRun: Sendable {
             do {
                 if let value = try await ask() { return value }
             } catch { last = "\(error)" }
-            try await Task.sleep(for: .milliseconds(50))
+            try await Task.sleep(for: pause)
         }
         throw Broken("\(what) did not happen within \(limit.text) (\(last))")
     }

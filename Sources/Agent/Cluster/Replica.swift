@@ -35,8 +35,9 @@ actor Replica {
     /// What is to be written, then sent and applied, oldest first.
     private var work: [Ready] = []
     private var isWorking = false
-    /// Decisions and samples that belong to applied entries; they ride with the next write. Lost by a crash, they are made again when
-    /// the entries are applied again, so a snapshot waits for them.
+    /// Decisions and samples that belong to applied entries; they ride with the next write.
+    ///
+    /// Lost by a crash, they are made again when the entries are applied again, so a snapshot waits for them.
     private var history = StateBatch()
     private var historyTimer: Task<Void, Never>?
     /// Writes of history that are under way, and who waits for their end.
@@ -68,9 +69,8 @@ actor Replica {
 
     /// Reads what the store holds; throws when it cannot be read or was written by a newer version.
     ///
-    /// - Parameters:
-    ///   - founds: whether an empty store begins a cluster of its own; if not, it waits for a leader to make it a member.
-    ///   - seed: different at every start.
+    /// An empty store begins a cluster of its own when `founds`, and else waits for a leader to make it a member; `seed` is
+    /// different at every start.
     init(
         store: any StateStoring,
         link: any RaftLink = NoLink(),

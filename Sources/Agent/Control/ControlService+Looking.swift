@@ -7,21 +7,26 @@ import Transport
 // Everything that changes nothing.
 extension ControlService {
     func status(_ call: RPCCall) async throws {
-        let jobs = await replica.state.jobs
+        let state = await replica.state
+        let jobs = state.jobs
         let standings = await controller.allStandings
+        let group = await replica.status
         var reply = WireStatusReply()
         reply.cluster = node.cluster.rawValue
         reply.agentVersion = AgentProgram.version
-        reply.leader = node.node.rawValue
-        reply.term = 1
-        reply.nodeCount = 1
+        reply.leader = name(of: group.leader, state) ?? ""
+        reply.term = group.term.rawValue
+        reply.nodeCount = UInt32(max(1, state.nodes.count { $0.state != .left }))
         reply.jobsRunning = UInt32(jobs.count { $0.state.mayHaveContainer })
         reply.jobsQueued = UInt32(jobs.count { $0.state == .queued })
         reply.jobsSuspended = UInt32(jobs.count { $0.state == .suspended })
         reply.jobsEnded = UInt32(jobs.count { $0.state.isFinal })
         reply.jobsAtRisk = UInt32(jobs.count { !$0.state.isFinal && standings[$0.id]?.condition == "atrisk" })
-        reply.capacityVcpus = controller.settings.capacity.rawValue
+        let live = state.nodes.filter(\.state.isLive)
+        reply.capacityVcpus =
+            live.isEmpty ? controller.settings.capacity.rawValue : live.reduce(0) { $0 + $1.vcpus.rawValue }
         reply.allocatedVcpus = allocated(jobs, standings)
+        if !group.isAlone { reply.health = await health(state, group) }
         reply.problems = await problems()
         reply.uptimeSeconds = node.startedAt.duration(to: .now).inSeconds
         call.reply(reply)
@@ -51,13 +56,25 @@ extension ControlService {
 
     func nodeList(_ call: RPCCall) async throws {
         var reply = WireNodeListReply()
-        reply.nodes = [await wireNode()]
+        let own = await wireNode()
+        let state = await replica.state
+        reply.nodes =
+            state.nodes.isEmpty
+            ? [own] : state.nodes.filter { $0.state != .left }.map { $0.node == node.node ? own : wire($0, state) }
         call.reply(reply)
     }
 
     func nodeShow(_ call: RPCCall) async throws {
         let request = try call.decode(WireNodeShowRequest.self)
         guard request.node.isEmpty || request.node == node.node.rawValue else {
+            // Its agent could not be asked: what the cluster knows has to do.
+            let state = await replica.state
+            if let record = state.node(NodeID(rawValue: request.node)) {
+                var reply = WireNodeShowReply()
+                reply.node = wire(record, state)
+                for job in state.liveJobs where job.node == record.node { reply.jobs.append(await summary(job)) }
+                return call.reply(reply)
+            }
             throw RPCFailure(.notFound, "there is no node '\(request.node)'; `godwit node list` shows every node")
         }
         var reply = WireNodeShowReply()
@@ -77,16 +94,18 @@ extension ControlService {
         wire.name = node.node.rawValue
         wire.site = node.site.rawValue
         wire.role = node.role.rawValue
-        wire.state = "alive"
+        let record = await replica.state.node(node.node)
+        wire.state = record.map(Self.word) ?? "alive"
+        wire.address = record?.address ?? ""
         wire.version = AgentProgram.version
         wire.capacityVcpus = controller.settings.capacity.rawValue
-        wire.allocatedVcpus = allocated(jobs, standings)
+        wire.allocatedVcpus = allocated(jobs.filter { $0.node == node.node }, standings)
         wire.usedVcpus = use.vcpus.rawValue
         wire.memoryBytes = UInt64(max(0, reading.memoryTotal.rawValue))
         wire.memoryUsedBytes = UInt64(max(0, reading.memoryUsed.rawValue))
         wire.gpus = reading.devices.map(\.wire)
         wire.capabilities = node.capabilities.map(\.wire)
-        wire.runningJobs = UInt32(jobs.count { $0.state.mayHaveContainer })
+        wire.runningJobs = UInt32(jobs.count { $0.state.mayHaveContainer && $0.node == node.node })
         wire.uptimeSeconds = node.startedAt.duration(to: .now).inSeconds
         wire.kernel = node.kernel
         return wire

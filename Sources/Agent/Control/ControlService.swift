@@ -22,6 +22,8 @@ struct ControlService: RPCHandler {
     let containerLogs: any LogSource
     let resources: ResourceMonitor
     let metrics: AgentMetrics
+    let leader: LeaderService?
+    let fencing: FencingConfiguration
     let logger: Logger
     let now: @Sendable () -> Timestamp
 
@@ -37,6 +39,8 @@ struct ControlService: RPCHandler {
         containerLogs: any LogSource,
         resources: ResourceMonitor,
         metrics: AgentMetrics,
+        leader: LeaderService? = nil,
+        fencing: FencingConfiguration = FencingConfiguration(),
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp
     ) {
@@ -48,6 +52,8 @@ struct ControlService: RPCHandler {
         self.containerLogs = containerLogs
         self.resources = resources
         self.metrics = metrics
+        self.leader = leader
+        self.fencing = fencing
         self.logger = logger
         self.now = now
     }
@@ -70,6 +76,9 @@ struct ControlService: RPCHandler {
         } catch let failure as RPCFailure {
             metrics.requestsRefused.increment()
             throw failure
+        } catch let error as ReplicationError {
+            metrics.requestsRefused.increment()
+            throw RPCFailure(.unavailable, "\(error)")
         } catch let error as StorageError {
             metrics.requestsRefused.increment()
             throw RPCFailure(
@@ -95,6 +104,14 @@ struct ControlService: RPCHandler {
         case .jobRestore: try await restore(call)
         case .jobResize: try await resize(call)
         case .jobCancel: try await cancel(call)
+        case .clusterMembers: try await clusterMembers(call)
+        case .clusterVoters: try await clusterVoters(call)
+        case .clusterEvents: try await clusterEvents(call)
+        case .nodeCordon: try await cordon(call)
+        case .nodeDrain: try await drain(call)
+        case .nodeUndrain: try await undrain(call)
+        case .certificateRevoke: try await revoke(call)
+        case .revocationList: try await revocations(call)
         case .echo:
             var reply = WireEchoReply()
             reply.payload = try call.decode(WireEchoRequest.self).payload

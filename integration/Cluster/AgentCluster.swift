@@ -1,0 +1,97 @@
+import ClusterModel
+import ControlAPI
+import Glibc
+import LinuxSystem
+import TLS
+
+/// Several agents with certificates of one authority: n1 founds a cluster, the others join it.
+struct AgentCluster: Sendable {
+    let run: ScenarioRun
+    let agents: [AgentProcess]
+
+    /// Makes certificates and configurations; starts nothing.
+    init(_ run: ScenarioRun, count: Int, partitionTimeout: Duration) throws {
+        self.run = run
+        let authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "scenario"), now: WallClock.now())
+        var agents: [AgentProcess] = []
+        for number in 1...count {
+            let membership = AgentMembership(
+                authority: authority,
+                seed: agents.first.map { "127.0.0.1:\($0.port)" },
+                partitionTimeout: partitionTimeout
+            )
+            agents.append(try AgentProcess(run, name: "n\(number)", membership: membership))
+        }
+        self.agents = agents
+    }
+
+    /// Starts the founder, then all others at once; returns when each is a member.
+    func start() async throws {
+        try await agents[0].start()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for agent in agents.dropFirst() {
+                group.addTask {
+                    try await agent.start()
+                    _ = try await run.eventually("the joining of \(agent.name)") {
+                        try agent.logLines().contains { $0.contains(" cluster.joined") } ? true : nil
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    subscript(node: String) -> AgentProcess? { agents.first { $0.name == node } }
+
+    /// The agents other than some.
+    func others(than excluded: AgentProcess...) -> [AgentProcess] {
+        agents.filter { agent in !excluded.contains { $0 === agent } }
+    }
+
+    /// The agent that was elected last, by the agents' own words; it may be dead by now.
+    func leader() throws -> AgentProcess? {
+        try agents.compactMap { agent in
+            try agent.logLines().compactMap { Self.term($0, of: "leader.elected") }.max().map { (agent, $0) }
+        }.max { $0.1 < $1.1 }?.0
+    }
+
+    /// How many voters there are, as long as all changes were promotions: the founder and who became one.
+    func voterCount() throws -> Int {
+        try agents.reduce(1) { count, agent in
+            try agent.logLines().reduce(count) {
+                guard $1.contains(" voters.changed") else { return $0 }
+                return $0 + ($1.contains("becomes a voter") ? 1 : -1)
+            }
+        }
+    }
+
+    private static func term(_ line: Substring, of event: String) -> Int? {
+        guard line.contains(" \(event) "), let range = line.firstRange(of: "term=") else { return nil }
+        return Int(line[range.upperBound...].prefix { $0.isNumber })
+    }
+
+    /// Prints the last lines of each agent's log, without what only explains.
+    func showLogs(lines: Int = 12) {
+        for agent in agents {
+            run.note("log of \(agent.name):")
+            for line in ((try? agent.logLines()) ?? []).filter({ !$0.contains(" debug ") }).suffix(lines) {
+                run.note("  \(line)")
+            }
+        }
+    }
+}
+
+extension AgentProcess {
+    /// Asks this agent on a connection of its own.
+    nonisolated func ask<Value>(_ body: (ControlClient) async throws -> Value) async throws -> Value {
+        let client = try await connect()
+        do {
+            let value = try await body(client)
+            await client.close()
+            return value
+        } catch {
+            await client.close()
+            throw error
+        }
+    }
+}
