@@ -18,6 +18,7 @@ struct Upkeep: Sendable {
 }
 
 extension StateStore {
+    /// Looks at what is new since the last run, and at everything on the first.
     package func maintain(now: Timestamp) async throws {
         let work = upkeep.withLock { upkeep in
             let work = upkeep

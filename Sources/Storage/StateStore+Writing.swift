@@ -28,8 +28,10 @@ extension StateStore {
     /// Batches that one transaction takes at most: bounds how long the first waits for the last.
     private static let batchesPerTransaction = 1024
 
+    /// Joins the batches that wait for the disk; the next transaction takes them all.
     package func commit(_ batch: StateBatch) async throws { try await write(.batch(batch)) }
 
+    /// Waits among the batches, and shares a transaction with them.
     package func save(_ snapshot: StoredSnapshot, keeping count: Int) async throws {
         try await write(.compaction(snapshot, keeping: count))
     }
@@ -66,16 +68,17 @@ extension StateStore {
                 for waiter in taken { outcomes.append(try write(waiter.work, following: &range, to: database)) }
                 return .commit
             }
-            let written = outcomes.count { $0 == nil }
+            let batches = zip(taken, outcomes).compactMap { waiter, outcome -> StateBatch? in
+                guard outcome == nil, case .batch(let batch) = waiter.work else { return nil }
+                return batch
+            }
             queue.withLock { queue in
                 queue.range = range
                 queue.transactions += 1
-                queue.batches += written
+                queue.batches += batches.count
             }
             upkeep.withLock { upkeep in
-                for (waiter, outcome) in zip(taken, outcomes) where outcome == nil {
-                    if case .batch(let batch) = waiter.work { upkeep.note(batch) }
-                }
+                for batch in batches { upkeep.note(batch) }
             }
         } catch {
             let failure = StorageError.from(error, doing: "write", file: file)
@@ -123,6 +126,7 @@ extension StateStore {
         return nil
     }
 
+    /// Writes what was accepted, moves the WAL into the file, and drops the lock.
     package func close() async throws {
         let wasOpen = queue.withLock { queue in
             defer { queue.isClosed = true }

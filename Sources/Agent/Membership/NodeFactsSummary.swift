@@ -55,7 +55,8 @@ struct NodeFactsSummary: Sendable, Equatable {
     /// The most bytes of `encoded`.
     static let byteLimit = 512
     private static let deviceLimit = 16
-    private static let textLimit = 120
+    /// Bytes of texts, so that all fields together fit.
+    private static let (addressLimit, versionLimit, siteLimit, modelLimit) = (120, 32, 63, 48)
 
     // MARK: Bytes
 
@@ -79,9 +80,9 @@ struct NodeFactsSummary: Sendable, Equatable {
             bytes.append(UInt8(value.count))
             bytes += value
         }
-        add(Tag.address, Self.text(address))
-        add(Tag.version, Self.text(version))
-        add(Tag.site, site.map { Self.text($0.rawValue) } ?? [])
+        add(Tag.address, Self.text(address, Self.addressLimit))
+        add(Tag.version, Self.text(version, Self.versionLimit))
+        add(Tag.site, site.map { Self.text($0.rawValue, Self.siteLimit) } ?? [])
         add(Tag.role, role.map { [$0 == .worker ? 1 : 2] } ?? [])
         var numbers: UInt64 = 0
         for (number, name) in Self.capabilityNames.enumerated() where capabilities.contains(name) {
@@ -95,7 +96,7 @@ struct NodeFactsSummary: Sendable, Equatable {
         for count in [load.memoryTotal, load.memoryUsed] { value.appendInteger(Self.mebibytes(count)) }
         value.appendInteger(UInt16(clamping: load.containerCount))
         add(Tag.load, load == Load() ? [] : value)
-        add(Tag.deviceModel, Self.text(deviceModel))
+        add(Tag.deviceModel, Self.text(deviceModel, Self.modelLimit))
         value = []
         for device in devices.prefix(Self.deviceLimit) {
             value.append((device.vendor == .nvidia ? 1 : 2) | (device.hasProblem ? 0x80 : 0))
@@ -168,10 +169,10 @@ struct NodeFactsSummary: Sendable, Equatable {
         }
     }
 
-    private static func text(_ text: String) -> [UInt8] {
+    private static func text(_ text: String, _ limit: Int) -> [UInt8] {
         var bytes: [UInt8] = []
         for character in text {
-            guard bytes.count + character.utf8.count <= textLimit else { break }
+            guard bytes.count + character.utf8.count <= limit else { break }
             bytes += character.utf8
         }
         return bytes
