@@ -154,7 +154,7 @@ struct ReplicaGroupTests {
         let replicas = try await Self.group(of: 3, voters: 3, on: network)
         for replica in replicas { network.isolate(replica.member) }
         let proposal = Task { try await replicas[0].propose(Self.submission(1)) }
-        try await Task.sleep(for: .milliseconds(700))  // longer than a leader leads without an answer
+        try await Task.sleep(for: .milliseconds(700))  // polls: nothing, a leader gives up after so long
         #expect(await replicas[0].state.jobCount == 0)
         for replica in replicas { network.isolate(replica.member, false) }
         // When the others answer again it is carried out, once.

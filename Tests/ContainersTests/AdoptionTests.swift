@@ -127,10 +127,12 @@ import Testing
             options.afterwards = .stayFrozen
             let inventory = "\(options.folder)/images/inventory.img"
             let dump = Task { [options] in try await first.checkpoint(running.id, options) }
-            while !FileSystem.exists("\(hold).seen") { try await Task.sleep(for: .milliseconds(1)) }
+            while !FileSystem.exists("\(hold).seen") {
+                try await Task.sleep(for: .milliseconds(1))  // polls: another process makes the file
+            }
             let second = try await newRuntime(node)
             let adoption = Task { try await second.adopt() }
-            try await Task.sleep(for: .milliseconds(300))
+            try await Task.sleep(for: .milliseconds(300))  // polls: nothing, adoption must not end meanwhile
             let cgroup = try node.runtime.cgroup(of: running.id)
             #expect(try cgroup.isFrozen(), "adoption must wait for the dump")
             try FileSystem.removeAll(hold)

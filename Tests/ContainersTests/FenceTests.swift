@@ -25,7 +25,7 @@ struct FenceTests {
             var end: Int64
             repeat {
                 end = try lend(.seconds(1), node)
-                try? await Task.sleep(for: .milliseconds(50))
+                try? await Task.sleep(for: .milliseconds(50))  // polls: a shim sees time
             } while !Task.isCancelled
             return end
         }
@@ -41,7 +41,7 @@ struct FenceTests {
     }
 
     private func pause(until moment: Int64) async throws {
-        try await Task.sleep(for: .nanoseconds(max(0, moment - BootClock.nanoseconds())))
+        try await Task.sleep(for: .nanoseconds(max(0, moment - BootClock.nanoseconds())))  // polls: a shim sees time
     }
 
     private func fenced(_ request: StartRequest) -> StartRequest {
@@ -62,7 +62,7 @@ struct FenceTests {
                 let running = try await node.runtime.start(fenced(node.request("a-1", ["/probe", "stubborn"])))
                 _ = try await node.line(of: running.id) { $0 == "ready" }
                 // Longer than what the shim knew at the start.
-                try await Task.sleep(for: .milliseconds(1200))
+                try await Task.sleep(for: .milliseconds(1200))  // polls: a shim sees time
                 #expect(running.process.isAlive)
                 return running
             }
@@ -142,7 +142,7 @@ struct FenceTests {
             let request = fenced(node.request("a-1", ["/probe", "count"]))
             let (begun, _) = try await extending(node) {
                 let start = Task { try await runtime.start(request) }
-                while !FileSystem.exists("\(node.folder)/started") { try await Task.sleep(for: .milliseconds(5)) }
+                while !FileSystem.exists("\(node.folder)/started") { try await Task.sleep(for: .milliseconds(5)) }  // polls: a shim sees time
                 let number = try FileSystem.readLine("\(node.folder)/state/containers/a-1/init.pid")
                 let process = try #require(Int32(number).flatMap { ProcessIdentity(of: $0) })
                 #expect(process.isAlive)
