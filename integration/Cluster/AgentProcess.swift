@@ -123,7 +123,9 @@ actor AgentProcess {
         let began = ContinuousClock.now
         var status: Int32 = 0
         while unsafe waitpid(pid, &status, WNOHANG) == 0 {
-            guard began.duration(to: .now) < .seconds(30) else { throw Broken("the agent \(name) did not end within 30 s") }
+            guard began.duration(to: .now) < .seconds(30) else {
+                throw Broken("the agent \(name) did not end within 30 s")
+            }
             try await Task.sleep(for: .milliseconds(2))
         }
         self.pid = nil

@@ -20,7 +20,7 @@ extension ControlClient {
         request.document.workingDirectory = folder
         request.allowInfeasible = allowInfeasible
         request.idempotencyKey = key
-        return try await rpc.call(.jobSubmit, request, timeout: timeout, as: WireJobSubmitReply.self).id
+        return try await rpc.call(.jobSubmit, request, timeout: timeout, reply: WireJobSubmitReply.self).id
     }
 
     func job(_ reference: String) async throws -> WireJobShowReply {
