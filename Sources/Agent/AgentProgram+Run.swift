@@ -108,28 +108,6 @@ extension AgentProgram {
         )
         if isAlone { try await controller.open() }
 
-        let leaderService = LeaderService(
-            node: node,
-            replica: replica,
-            hub: hub,
-            fencing: fencing,
-            logger: logger,
-            now: now
-        )
-        let control = ControlService(
-            node: facts,
-            replica: replica,
-            controller: controller,
-            store: store,
-            hub: hub,
-            containerLogs: host,
-            resources: monitor,
-            metrics: agentMetrics,
-            leader: leaderService,
-            fencing: fencing,
-            logger: logger,
-            now: now
-        )
         let tls = try ReloadableTLSContext(path: configuration.identity.bundle)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: min(4, Machine.processorCount))
         let directory = PeerDirectory()
@@ -145,6 +123,40 @@ extension AgentProgram {
             observe: { event in logger.debug("peer", metadata: ["event": "\(event)"]) }
         )
         raftLink.connect(PeerRaftLink(peers: peers, node: { directory.node(of: $0) }))
+        let gossip = GossipService(
+            facts: facts,
+            replica: replica,
+            peers: peers,
+            group: group,
+            registry: registry,
+            logger: logger,
+            now: now,
+            summary: { await summary(facts, controller, monitor) }
+        )
+        let leaderService = LeaderService(
+            node: node,
+            replica: replica,
+            hub: hub,
+            fencing: fencing,
+            suspects: { await gossip.suspects() },
+            logger: logger,
+            now: now
+        )
+        let control = ControlService(
+            node: facts,
+            replica: replica,
+            controller: controller,
+            store: store,
+            hub: hub,
+            containerLogs: host,
+            resources: monitor,
+            metrics: agentMetrics,
+            leader: leaderService,
+            fencing: fencing,
+            gossip: gossip,
+            logger: logger,
+            now: now
+        )
         let clusterNode = ClusterNode(
             facts: facts,
             seeds: configuration.cluster.join,
@@ -153,6 +165,7 @@ extension AgentProgram {
             fence: fence,
             directory: directory,
             peers: peers,
+            gossip: gossip,
             offer: NodeOffer(
                 vcpus: settings.capacity,
                 memory: settings.memory,
@@ -193,6 +206,7 @@ extension AgentProgram {
             ControllerService(controller: controller),
             leaderService,
             clusterNode,
+            gossip,
             MaintenanceService(replica: replica, store: store, host: host, logger: logger, now: now),
             monitor,
             TrustService(replica: replica, tls: tls, server: server, logger: logger),
@@ -300,6 +314,26 @@ extension AgentProgram {
         settings.containerLimit = configuration.limits.jobs
         settings.checkpointLimit = configuration.checkpoints.concurrency
         return settings
+    }
+
+    /// What this node tells the others about itself.
+    private static func summary(
+        _ facts: NodeFacts,
+        _ controller: NodeController,
+        _ monitor: ResourceMonitor
+    ) async -> NodeFactsSummary {
+        let use = await controller.use
+        let reading = await monitor.reading
+        var summary = NodeFactsSummary()
+        summary.site = facts.site
+        summary.role = facts.role
+        summary.version = productVersion
+        summary.capabilities = Set(facts.capabilities.filter(\.isPresent).map(\.name))
+        summary.load.capacity = controller.settings.capacity
+        summary.load.used = use.vcpus
+        summary.load.memoryTotal = reading.memoryTotal
+        summary.load.memoryUsed = reading.memoryUsed
+        return summary
     }
 
     /// Where other agents reach this one.

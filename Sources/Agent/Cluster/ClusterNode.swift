@@ -18,6 +18,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     private let fence: LeaderFence
     private let directory: PeerDirectory
     private let peers: any PeerLink
+    private let gossip: GossipService
     private let offer: NodeOffer
     private let logger: Logger
     private let now: @Sendable () -> Timestamp
@@ -45,6 +46,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         fence: LeaderFence,
         directory: PeerDirectory,
         peers: any PeerLink,
+        gossip: GossipService,
         offer: NodeOffer,
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp
@@ -56,6 +58,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         self.fence = fence
         self.directory = directory
         self.peers = peers
+        self.gossip = gossip
         self.offer = offer
         self.logger = logger
         self.now = now
@@ -65,7 +68,10 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     // MARK: A life among others
 
     /// Takes note of the address under which others reach this agent.
-    func isReached(at address: PeerAddress) { view.withLock { $0.address = address } }
+    func isReached(at address: PeerAddress) {
+        view.withLock { $0.address = address }
+        gossip.isReached(at: address)
+    }
 
     private var address: String { view.withLock { $0.address?.text() } ?? "" }
 
@@ -327,8 +333,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         return await replica.status.lastIndex
     }
 
-    func exchange(_ gossip: [UInt8], with node: NodeID) async throws -> [UInt8] {
-        throw RPCFailure(.unimplemented, "this agent takes no part in gossip")
+    func exchange(_ bytes: [UInt8], with node: NodeID) async throws -> [UInt8] {
+        try await gossip.answerExchange(bytes)
     }
 
     func standing() -> PeerStanding {

@@ -4,6 +4,7 @@ import Logging
 import Placement
 import Raft
 import ServiceLifecycle
+import Transport
 
 /// What the leader does for all: places queued jobs, declares nodes lost, and chooses who votes. On other members it only looks.
 actor LeaderService: Service {
@@ -27,6 +28,8 @@ actor LeaderService: Service {
 
     /// Between two looks at what needs no event: time limits.
     private let period: Duration = .milliseconds(500)
+    /// Between two steps of a rotation: every agent has the keyring by then, or is out of touch and gets it before it takes part again.
+    private let keyringPause: Duration = .seconds(10)
     /// Nothing new is placed on a node that has not asked for its right to run for so long; it asks once a second.
     private let silenceLimit: Duration = .seconds(4)
 
@@ -118,6 +121,7 @@ actor LeaderService: Service {
             try await declareLost()
             try await place()
             await chooseVoters()
+            try await tendKeyring()
         } catch {
             logger.warning("leader.pass.failed", metadata: ["error": "\(error)"])
         }
@@ -156,6 +160,40 @@ actor LeaderService: Service {
             if let refusal = outcome.refusal, refusal.code != .stale {
                 logger.info("job.placement.refused", metadata: ["reason": "\(refusal)"])
             }
+        }
+    }
+
+    // MARK: Keys of the gossip
+
+    /// Makes the first keyring, and takes a rotation one step further: a new key is known to all before it is used, and used by all before the
+    /// older ones go. What is to be done next can be seen from the keyring, so a new leader goes on where the old one stopped.
+    private func tendKeyring() async throws {
+        let state = await replica.state
+        guard !state.nodes.isEmpty else { return }
+        let moment = now()
+        guard let stored = state.keyring else {
+            return try await setKeyring(GossipKeyring.random(), after: 0, at: moment)
+        }
+        var keyring = try GossipKeyring.decode(stored.secret.bytes.span)
+        guard keyring.keyNumbers.count > 1, moment - stored.time >= keyringPause else { return }
+        let newest = keyring.keyNumbers.max() ?? keyring.sendingNumber
+        if keyring.sendingNumber != newest {
+            try keyring.use(newest)
+        } else {
+            for number in keyring.keyNumbers where number != newest { try keyring.remove(number) }
+        }
+        try await setKeyring(keyring, after: stored.version, at: moment)
+    }
+
+    private func setKeyring(_ keyring: GossipKeyring, after version: UInt64, at moment: Timestamp) async throws {
+        let stored = StoredKeyring(version: version + 1, secret: SecretBytes(keyring.encoded()), time: moment)
+        if let refusal = try await replica.propose(.setKeyring(stored)).refusal {
+            logger.info("keyring.unchanged", metadata: ["reason": "\(refusal)"])
+        } else {
+            logger.notice(
+                "keyring.changed",
+                metadata: ["version": "\(stored.version)", "keys": "\(keyring.keyNumbers.count)"]
+            )
         }
     }
 

@@ -2,6 +2,7 @@ import ClusterModel
 import ClusterState
 import ControlMessages
 import Raft
+import SWIM
 import TLS
 import Transport
 
@@ -59,8 +60,13 @@ extension ControlService {
         health.joiningNodes = nodes.filter { $0.state == .joining }.map(\.node.rawValue)
         health.drainingNodes = nodes.filter { $0.state.isLive && $0.isDraining }.map(\.node.rawValue)
         health.cordonedNodes = nodes.filter { $0.state.isLive && $0.isCordoned && !$0.isDraining }.map(\.node.rawValue)
+        let doubted = await gossip?.suspects() ?? []
         for record in nodes where record.state == .active && record.node != node.node {
-            if let contact = await leader?.lastContact(with: record.node), contact.duration(to: moment) > .seconds(4) {
+            if doubted.contains(record.node) {
+                health.suspectNodes.append(record.node.rawValue)
+            } else if let contact = await leader?.lastContact(with: record.node),
+                contact.duration(to: moment) > .seconds(4)
+            {
                 health.suspectNodes.append(record.node.rawValue)
             }
         }
@@ -76,6 +82,7 @@ extension ControlService {
         let state = await replica.state
         let group = await replica.status
         let moment = ContinuousClock.now
+        let gossiping = await gossip?.members() ?? []
         var reply = WireClusterMembersReply()
         reply.answeredBy = node.node.rawValue
         for record in state.nodes {
@@ -91,6 +98,10 @@ extension ControlService {
             wire.isDraining = record.isDraining
             wire.version = record.version
             wire.member = record.member
+            if let known = gossiping.first(where: { $0.node == record.node }) {
+                wire.gossip = known.status.description
+                wire.incarnation = UInt64(known.incarnation.rawValue)
+            }
             wire.joinedUnixSeconds = record.joined.seconds
             if record.node == node.node {
                 wire.lastHeardSeconds = 0
@@ -213,6 +224,49 @@ extension ControlService {
             throw RPCFailure(.notFound, "there is no node '\(name)'; `godwit node list` shows every node")
         }
         return record
+    }
+
+    func keyringList(_ call: RPCCall) async throws {
+        try call.require(.admin)
+        let state = await replica.state
+        var reply = WireKeyringListReply()
+        reply.nodeCount = UInt32(state.nodes.count(where: \.state.isLive))
+        if let stored = state.keyring {
+            let keyring = try GossipKeyring.decode(stored.secret.bytes.span)
+            reply.keys = keyring.keyNumbers.sorted(by: >).map { number in
+                var wire = WireGossipKey()
+                wire.id = UInt32(number)
+                wire.isPrimary = number == keyring.sendingNumber
+                wire.createdUnixSeconds = number == keyring.keyNumbers.max() ? stored.time.seconds : 0
+                return wire
+            }
+        }
+        call.reply(reply)
+    }
+
+    /// Adds a key; the leader brings it into use when all have it, and then takes the older ones away.
+    func keyringRotate(_ call: RPCCall) async throws {
+        try call.require(.admin)
+        guard let stored = await replica.state.keyring else {
+            throw RPCFailure(.conflict, "there is no keyring yet: a cluster of one has no gossip to seal")
+        }
+        var keyring = try GossipKeyring.decode(stored.secret.bytes.span)
+        guard keyring.keyNumbers.count == 1 else {
+            throw RPCFailure(.conflict, "a rotation is under way; `godwit cluster keyring list` shows when it is over")
+        }
+        let number = try keyring.addRandomKey()
+        let next = StoredKeyring(
+            version: stored.version + 1,
+            secret: SecretBytes(keyring.encoded()),
+            by: user(call),
+            time: now()
+        )
+        _ = try await propose(.setKeyring(next))
+        var reply = WireKeyringRotateReply()
+        reply.id = UInt32(number)
+        reply.message =
+            "Key \(number) is on its way to all agents; it is used in about ten seconds, and the older key goes ten seconds after that."
+        call.reply(reply)
     }
 
     func revoke(_ call: RPCCall) async throws {

@@ -24,6 +24,7 @@ struct ControlService: RPCHandler {
     let metrics: AgentMetrics
     let leader: LeaderService?
     let fencing: FencingConfiguration
+    let gossip: GossipService?
     let logger: Logger
     let now: @Sendable () -> Timestamp
 
@@ -41,6 +42,7 @@ struct ControlService: RPCHandler {
         metrics: AgentMetrics,
         leader: LeaderService? = nil,
         fencing: FencingConfiguration = FencingConfiguration(),
+        gossip: GossipService? = nil,
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp
     ) {
@@ -54,6 +56,7 @@ struct ControlService: RPCHandler {
         self.metrics = metrics
         self.leader = leader
         self.fencing = fencing
+        self.gossip = gossip
         self.logger = logger
         self.now = now
     }
@@ -107,6 +110,8 @@ struct ControlService: RPCHandler {
         case .clusterMembers: try await clusterMembers(call)
         case .clusterVoters: try await clusterVoters(call)
         case .clusterEvents: try await clusterEvents(call)
+        case .keyringList: try await keyringList(call)
+        case .keyringRotate: try await keyringRotate(call)
         case .nodeCordon: try await cordon(call)
         case .nodeDrain: try await drain(call)
         case .nodeUndrain: try await undrain(call)
