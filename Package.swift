@@ -79,7 +79,7 @@ let package = Package(
             dependencies: [
                 "ClusterModel", "QoS", "Checkpointing", "ClusterState", "ResourceSamples",
                 "AgentConfiguration", "LinuxSystem", "TLS", "ControlMessages", "Transport", "Storage",
-                "Containers", "ImageStore", "GPU", "SWIM", "WireFormat",
+                "Containers", "ImageStore", "GPU", "Raft", "SWIM", "WireFormat",
                 httpTypes, hummingbird, lifecycle, logging, metrics, nio, protobuf, unixSignals, yams,
             ]
         ),
@@ -164,8 +164,8 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "AgentConfiguration", "Checkpointing", "ClusterModel", "ClusterState", "Containers",
-                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "ResourceSamples", "Storage", "SWIM",
-                "TLS", "Transport", logging, metrics, nio, protobuf,
+                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "Raft", "ResourceSamples", "Storage",
+                "SWIM", "TLS", "Transport", logging, metrics, nio, protobuf,
             ]
         ),
         .testTarget(

@@ -108,6 +108,27 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
 
   /// EchoRequest -> EchoReply; for benchmarks and health checks
   case echo // = 64
+
+  /// From 100 on: what agents ask each other; messages in peer.proto. Users are refused.
+  case raft // = 100
+
+  /// ProposeRequest -> ProposeReply
+  case propose // = 101
+
+  /// JoinRequest -> JoinReply
+  case join // = 102
+
+  /// LeaveRequest -> LeaveReply
+  case leave // = 103
+
+  /// GossipExchange -> GossipExchange
+  case gossipExchange // = 104
+
+  /// PeerPing -> PeerPong
+  case peerPing // = 105
+
+  /// ForwardRequest -> the answer of the method that it carries, message by message
+  case forward // = 106
   case UNRECOGNIZED(Int)
 
   package init() {
@@ -142,6 +163,13 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 37: self = .certificateRevoke
     case 38: self = .revocationList
     case 64: self = .echo
+    case 100: self = .raft
+    case 101: self = .propose
+    case 102: self = .join
+    case 103: self = .leave
+    case 104: self = .gossipExchange
+    case 105: self = .peerPing
+    case 106: self = .forward
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -174,6 +202,13 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .certificateRevoke: return 37
     case .revocationList: return 38
     case .echo: return 64
+    case .raft: return 100
+    case .propose: return 101
+    case .join: return 102
+    case .leave: return 103
+    case .gossipExchange: return 104
+    case .peerPing: return 105
+    case .forward: return 106
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -206,6 +241,13 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     .certificateRevoke,
     .revocationList,
     .echo,
+    .raft,
+    .propose,
+    .join,
+    .leave,
+    .gossipExchange,
+    .peerPing,
+    .forward,
   ]
 
 }
@@ -222,6 +264,9 @@ package nonisolated struct WireFailure: Sendable {
 
   /// Every problem of a document, when the code is INVALID.
   package var problems: [WireDocumentProblem] = []
+
+  /// The call was not begun: asking again, or another agent, does no harm.
+  package var notBegun: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2112,12 +2157,12 @@ package nonisolated struct WireJobCancelReply: Sendable {
 fileprivate nonisolated let _protobuf_package = "godwit.v1"
 
 nonisolated extension WireMethod: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{1}METHOD_NODE_CORDON\0\u{1}METHOD_NODE_DRAIN\0\u{1}METHOD_NODE_UNDRAIN\0\u{2}\u{a}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{2}\u{6}METHOD_CLUSTER_MEMBERS\0\u{1}METHOD_CLUSTER_VOTERS\0\u{1}METHOD_CLUSTER_EVENTS\0\u{1}METHOD_KEYRING_LIST\0\u{1}METHOD_KEYRING_ROTATE\0\u{1}METHOD_CERTIFICATE_REVOKE\0\u{1}METHOD_REVOCATION_LIST\0\u{2}\u{1a}METHOD_ECHO\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{1}METHOD_NODE_CORDON\0\u{1}METHOD_NODE_DRAIN\0\u{1}METHOD_NODE_UNDRAIN\0\u{2}\u{a}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{2}\u{6}METHOD_CLUSTER_MEMBERS\0\u{1}METHOD_CLUSTER_VOTERS\0\u{1}METHOD_CLUSTER_EVENTS\0\u{1}METHOD_KEYRING_LIST\0\u{1}METHOD_KEYRING_ROTATE\0\u{1}METHOD_CERTIFICATE_REVOKE\0\u{1}METHOD_REVOCATION_LIST\0\u{2}\u{1a}METHOD_ECHO\0\u{2}$METHOD_RAFT\0\u{1}METHOD_PROPOSE\0\u{1}METHOD_JOIN\0\u{1}METHOD_LEAVE\0\u{1}METHOD_GOSSIP_EXCHANGE\0\u{1}METHOD_PEER_PING\0\u{1}METHOD_FORWARD\0")
 }
 
 nonisolated extension WireFailure: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Failure"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}message\0\u{1}problems\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}message\0\u{1}problems\0\u{3}not_begun\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2128,6 +2173,7 @@ nonisolated extension WireFailure: SwiftProtobuf.Message, SwiftProtobuf._Message
       case 1: try { try decoder.decodeSingularEnumField(value: &self.code) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.message) }()
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.problems) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.notBegun) }()
       default: break
       }
     }
@@ -2143,6 +2189,9 @@ nonisolated extension WireFailure: SwiftProtobuf.Message, SwiftProtobuf._Message
     if !self.problems.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.problems, fieldNumber: 3)
     }
+    if self.notBegun != false {
+      try visitor.visitSingularBoolField(value: self.notBegun, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2150,6 +2199,7 @@ nonisolated extension WireFailure: SwiftProtobuf.Message, SwiftProtobuf._Message
     if lhs.code != rhs.code {return false}
     if lhs.message != rhs.message {return false}
     if lhs.problems != rhs.problems {return false}
+    if lhs.notBegun != rhs.notBegun {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -150,10 +150,24 @@ package final class RPCClient: Sendable {
         timeout: Duration?,
         reply: Reply.Type = Reply.self
     ) async throws -> Reply {
+        let answer = try await call(method, payload: ByteBuffer(message: request), timeout: timeout)
+        do {
+            return try Reply(serializedBytes: answer.readableBytesSpan)
+        } catch {
+            throw RPCFailure(
+                .internal,
+                "the agent's answer is not a \(Reply.protoMessageName) message: the versions do not fit, upgrade the older side"
+            )
+        }
+    }
+
+    /// Calls a method that answers once, with messages that are in their binary form already.
+    ///
+    /// Otherwise like `call` with messages.
+    package func call(_ method: WireMethod, payload: ByteBuffer, timeout: Duration?) async throws -> ByteBuffer {
         let stream = takeStream()
-        let payload = ByteBuffer(message: request)
         let milliseconds = Self.milliseconds(timeout)
-        let answer = try await withTaskCancellationHandler {
+        return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<ByteBuffer, any Error>) in
                 queue.push(
                     .call(
@@ -168,14 +182,26 @@ package final class RPCClient: Sendable {
         } onCancel: {
             queue.push(.cancel(stream: stream))
         }
-        do {
-            return try Reply(serializedBytes: answer.readableBytesSpan)
-        } catch {
-            throw RPCFailure(
-                .internal,
-                "the agent's answer is not a \(Reply.protoMessageName) message: the versions do not fit, upgrade the older side"
+    }
+
+    /// Calls a method that answers once, from any thread and without a task; `complete` is called on `eventLoop`, later.
+    ///
+    /// Calls made from one thread reach the agent in their order.
+    package func call(
+        _ method: WireMethod,
+        payload: ByteBuffer,
+        timeout: Duration?,
+        _ complete: @escaping @Sendable (Result<ByteBuffer, RPCFailure>) -> Void
+    ) {
+        queue.push(
+            .call(
+                stream: takeStream(),
+                method: UInt16(method.rawValue),
+                payload,
+                timeoutMilliseconds: Self.milliseconds(timeout),
+                .unary(complete)
             )
-        }
+        )
     }
 
     /// Calls a method that answers with a stream.
@@ -187,18 +213,23 @@ package final class RPCClient: Sendable {
         timeout: Duration? = nil,
         reply: Reply.Type = Reply.self
     ) -> RPCStream<Reply> {
+        RPCStream(bytes: stream(method, payload: ByteBuffer(message: request), timeout: timeout))
+    }
+
+    /// Calls a method that answers with a stream, with messages in their binary form.
+    package func stream(_ method: WireMethod, payload: ByteBuffer, timeout: Duration? = nil) -> RPCByteStream {
         let stream = takeStream()
         let storage = RPCStreamStorage(stream: stream, window: window, queue: queue)
         queue.push(
             .call(
                 stream: stream,
                 method: UInt16(method.rawValue),
-                ByteBuffer(message: request),
+                payload,
                 timeoutMilliseconds: Self.milliseconds(timeout),
                 .stream(storage)
             )
         )
-        return RPCStream(storage)
+        return RPCByteStream(storage)
     }
 
     /// Calls a method from code that runs on `eventLoop`, without a task; `complete` is called there.
@@ -219,6 +250,11 @@ package final class RPCClient: Sendable {
                 .unary(complete)
             )
         )
+    }
+
+    /// Calls `body` on the event loop when the connection has ended, for whatever reason; at once if it has already.
+    package func whenClosed(_ body: @escaping @Sendable () -> Void) {
+        channel.closeFuture.whenComplete { _ in body() }
     }
 
     /// Closes the connection; open calls fail.

@@ -347,23 +347,29 @@ final class RPCClientConnection: ChannelInboundHandler {
     }
 
     private func refusal(of stream: UInt32, _ payload: ByteBuffer) -> RPCFailure? {
-        if case .ended(let failure) = state { return failure }
+        if case .ended(var failure) = state {
+            failure.wasNotBegun = true
+            return failure
+        }
         if isDraining {
             return RPCFailure(
                 .unavailable,
-                "the agent at \(place) is stopping: ask another agent, or again in a moment"
+                "the agent at \(place) is stopping: ask another agent, or again in a moment",
+                wasNotBegun: true
             )
         }
         if payload.readableBytes + RequestPrefix.byteCount > agentFrameLimit {
             return RPCFailure(
                 .exhausted,
-                "the request is \(payload.readableBytes) bytes long, more than the \(agentFrameLimit) that the agent takes: shorten it"
+                "the request is \(payload.readableBytes) bytes long, more than the \(agentFrameLimit) that the agent takes: shorten it",
+                wasNotBegun: true
             )
         }
         if calls.count >= agentStreamLimit || calls[stream] != nil {
             return RPCFailure(
                 .exhausted,
-                "\(calls.count) calls are in progress on this connection, the most that the agent takes: wait for one to end"
+                "\(calls.count) calls are in progress on this connection, the most that the agent takes: wait for one to end",
+                wasNotBegun: true
             )
         }
         return nil

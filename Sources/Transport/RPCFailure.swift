@@ -31,9 +31,13 @@ package struct RPCFailure: Error, Sendable, Equatable, CustomStringConvertible {
     package var message: String
     /// Every problem of a document, when the code is `invalid`.
     package var problems: [DocumentProblem]
+    /// The call was not begun: asking again, or another agent, does no harm.
+    ///
+    /// False says nothing: the call may have been carried out.
+    package var wasNotBegun: Bool
 
-    package init(_ code: Code, _ message: String, problems: [DocumentProblem] = []) {
-        (self.code, self.message, self.problems) = (code, message, problems)
+    package init(_ code: Code, _ message: String, problems: [DocumentProblem] = [], wasNotBegun: Bool = false) {
+        (self.code, self.message, self.problems, self.wasNotBegun) = (code, message, problems, wasNotBegun)
     }
 
     package var description: String { ([message] + problems.map(\.description)).joined(separator: "\n") }
@@ -44,6 +48,7 @@ package struct RPCFailure: Error, Sendable, Equatable, CustomStringConvertible {
     package init(_ wire: WireFailure) {
         code = Code(rawValue: wire.code.rawValue) ?? .internal
         message = wire.message
+        wasNotBegun = wire.notBegun
         problems = wire.problems.map { problem in
             DocumentProblem(
                 place: DocumentPlace(line: Int(problem.line), column: Int(problem.column)),
@@ -58,6 +63,7 @@ package struct RPCFailure: Error, Sendable, Equatable, CustomStringConvertible {
         WireFailure.with { failure in
             failure.code = WireFailure.Code(rawValue: code.rawValue) ?? .internal
             failure.message = message
+            failure.notBegun = wasNotBegun
             failure.problems = problems.map { problem in
                 WireDocumentProblem.with { wire in
                     wire.line = UInt32(clamping: problem.place.line)

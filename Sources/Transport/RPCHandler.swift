@@ -31,6 +31,10 @@ package struct RPCRequest: Sendable {
     /// Who asks, by its certificate; it belongs to our cluster.
     package let peer: PeerIdentity
 
+    package init(method: WireMethod, payload: ByteBuffer, peer: PeerIdentity) {
+        (self.method, self.payload, self.peer) = (method, payload, peer)
+    }
+
     /// Reads the request message.
     ///
     /// - Throws: `RPCFailure` with code `invalid`.
@@ -57,6 +61,19 @@ package struct RPCRequest: Sendable {
     }
 }
 
+/// Where the answer to a call goes.
+///
+/// A connection is one; whoever passes calls on between agents, or runs a handler without a network, may be another.
+package protocol RPCSink: Sendable {
+    /// Takes the one answer of a unary call.
+    func reply(_ bytes: ByteBuffer)
+
+    /// Takes one message of a streamed answer; returns when its reader has room for it.
+    ///
+    /// - Throws: `CancellationError` when nobody reads any more.
+    func send(_ bytes: ByteBuffer) async throws
+}
+
 /// A call in progress, as its handler sees it.
 package final class RPCCall: Sendable {
     package let request: RPCRequest
@@ -64,12 +81,12 @@ package final class RPCCall: Sendable {
     ///
     /// The task is cancelled then.
     package let deadline: ContinuousClock.Instant?
-    private let stream: UInt32
-    private let queue: LoopQueue<ServerEvent>
+    /// Where the answer goes.
+    package let sink: any RPCSink
     private let hasReplied = Mutex(false)
 
-    init(request: RPCRequest, deadline: ContinuousClock.Instant?, stream: UInt32, queue: LoopQueue<ServerEvent>) {
-        (self.request, self.deadline, self.stream, self.queue) = (request, deadline, stream, queue)
+    package init(request: RPCRequest, deadline: ContinuousClock.Instant?, sink: any RPCSink) {
+        (self.request, self.deadline, self.sink) = (request, deadline, sink)
     }
 
     /// Which method is called; always one that this version knows.
@@ -96,7 +113,7 @@ package final class RPCCall: Sendable {
             return !hasReplied
         }
         precondition(isFirst, "method \(method) was answered twice")
-        queue.push(.reply(stream: stream, ByteBuffer(message: message)))
+        sink.reply(ByteBuffer(message: message))
     }
 
     /// Gives one message of a stream.
@@ -106,7 +123,18 @@ package final class RPCCall: Sendable {
     /// - Throws: `CancellationError` when nobody reads any more.
     package func send(_ message: some Message) async throws {
         hasReplied.withLock { $0 = true }
-        let bytes = ByteBuffer(message: message)
+        try await sink.send(ByteBuffer(message: message))
+    }
+}
+
+/// A stream of a connection.
+struct ConnectionSink: RPCSink {
+    let stream: UInt32
+    let queue: LoopQueue<ServerEvent>
+
+    func reply(_ bytes: ByteBuffer) { queue.push(.reply(stream: stream, bytes)) }
+
+    func send(_ bytes: ByteBuffer) async throws {
         try Task.checkCancellation()
         // A cancelled task is not resumed by itself here: whatever cancels it on the loop (cancel frame, time limit, end of the
         // connection) also answers the waiting send.

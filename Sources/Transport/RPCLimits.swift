@@ -1,4 +1,5 @@
 package import NIO
+import TLS
 import WireFormat
 
 /// The bounds of one side of its connections.
@@ -15,6 +16,12 @@ package struct RPCLimits: Sendable {
     package var maximumRequestBytesInProgress: Int
     /// Answers that wait for one slow reader, in bytes; beyond, the connection is closed.
     package var maximumHeldBytes: Int
+    /// The same three bounds for a connection of a node, which carries the calls of many users.
+    package var maximumStreamsPerNodeConnection: Int
+    /// See `maximumRequestBytesInProgress`.
+    package var maximumNodeRequestBytesInProgress: Int
+    /// See `maximumHeldBytes`.
+    package var maximumNodeHeldBytes: Int
     /// Most connections; further ones are closed before the handshake, which costs next to nothing.
     package var maximumConnections: Int
     /// Most connections that have not finished their handshake, so that strangers cannot use up `maximumConnections`.
@@ -34,6 +41,9 @@ package struct RPCLimits: Sendable {
         receiveWindowBytes: 256 << 10,
         maximumRequestBytesInProgress: 4 << 20,
         maximumHeldBytes: 16 << 20,
+        maximumStreamsPerNodeConnection: 1024,
+        maximumNodeRequestBytesInProgress: 32 << 20,
+        maximumNodeHeldBytes: 128 << 20,
         maximumConnections: 1024,
         maximumHandshakes: 128,
         handshakeTimeout: .seconds(5),
@@ -47,6 +57,18 @@ package struct RPCLimits: Sendable {
         limits.maximumFrameBytes = FrameHeader.absolutePayloadLimit
         return limits
     }()
+}
+
+extension RPCLimits {
+    /// The bounds as they hold for a connection of this peer.
+    func fitting(_ peer: PeerIdentity) -> RPCLimits {
+        guard case .node = peer else { return self }
+        var limits = self
+        limits.maximumStreamsPerConnection = maximumStreamsPerNodeConnection
+        limits.maximumRequestBytesInProgress = maximumNodeRequestBytesInProgress
+        limits.maximumHeldBytes = maximumNodeHeldBytes
+        return limits
+    }
 }
 
 /// The largest first frame; a peer that was not believed yet gets no more room.

@@ -37,7 +37,8 @@ final class RPCServerConnection: ChannelDuplexHandler {
     }
 
     private let server: RPCServer
-    private let limits: RPCLimits
+    /// Those of the server until the peer is known, then those that hold for it.
+    private var limits: RPCLimits
     private var state = State.handshaking
     private var reader = FrameReader(payloadLimit: helloPayloadLimit)
     private var streams: [UInt32: Stream] = [:]
@@ -109,6 +110,7 @@ final class RPCServerConnection: ChannelDuplexHandler {
                 )
             )
         case .success(let peer):
+            limits = limits.fitting(peer)
             let timeout = context.eventLoop.assumeIsolated().scheduleTask(in: limits.handshakeTimeout) {
                 [weak self] () -> Void in
                 self?.refuse(
@@ -213,7 +215,9 @@ final class RPCServerConnection: ChannelDuplexHandler {
             receiveHello(peer, payload)
         case (.open(let peer), .request): receiveRequest(peer, header.stream, payload)
         case (.draining, .request):
-            outbound.writeTrailer(stream: header.stream, Self.stopping)
+            var refusal = Self.stopping
+            refusal.wasNotBegun = true
+            outbound.writeTrailer(stream: header.stream, refusal)
         case (.open, .cancel), (.draining, .cancel): cancel(header.stream)
         case (.open, .credit), (.draining, .credit):
             guard let bytes = payload.getInteger(at: payload.readerIndex, as: UInt32.self) else { return }
@@ -308,13 +312,15 @@ final class RPCServerConnection: ChannelDuplexHandler {
         if streams.count >= limits.maximumStreamsPerConnection {
             return RPCFailure(
                 .exhausted,
-                "\(streams.count) calls are in progress on this connection, the most that this agent takes: wait for one to end"
+                "\(streams.count) calls are in progress on this connection, the most that this agent takes: wait for one to end",
+                wasNotBegun: true
             )
         }
         if requestByteCount + byteCount > limits.maximumRequestBytesInProgress {
             return RPCFailure(
                 .exhausted,
-                "the requests in progress on this connection hold \(requestByteCount) bytes: wait for one to end"
+                "the requests in progress on this connection hold \(requestByteCount) bytes: wait for one to end",
+                wasNotBegun: true
             )
         }
         return nil
@@ -327,8 +333,7 @@ final class RPCServerConnection: ChannelDuplexHandler {
         let call = RPCCall(
             request: request,
             deadline: timeoutMilliseconds == 0 ? nil : .now + timeout,
-            stream: stream,
-            queue: queue
+            sink: ConnectionSink(stream: stream, queue: queue)
         )
         var opened = Stream(credit: initialCredit, requestByteCount: byteCount)
         requestByteCount += byteCount

@@ -1,4 +1,4 @@
-import NIO
+package import NIO
 package import SwiftProtobuf
 import Synchronization
 
@@ -10,19 +10,19 @@ import Synchronization
 /// There is one reader; a second one shares the messages with the first.
 package struct RPCStream<Reply: Message>: AsyncSequence, Sendable {
     package typealias Element = Reply
-    private let lease: RPCStreamLease
+    private let bytes: RPCByteStream
 
-    init(_ storage: RPCStreamStorage) { lease = RPCStreamLease(storage) }
+    init(bytes: RPCByteStream) { self.bytes = bytes }
 
     /// Takes the messages out; keeps the call open as long as it lives.
     package struct AsyncIterator: AsyncIteratorProtocol {
-        fileprivate let lease: RPCStreamLease
+        fileprivate var bytes: RPCByteStream.AsyncIterator
 
         /// The next message; nil at the end.
         ///
         /// - Throws: `RPCFailure`; `CancellationError` when the reading task was cancelled.
         package mutating func next() async throws -> Reply? {
-            guard let bytes = try await lease.storage.next() else { return nil }
+            guard let bytes = try await bytes.next() else { return nil }
             do {
                 return try Reply(serializedBytes: bytes.readableBytesSpan)
             } catch {
@@ -32,6 +32,26 @@ package struct RPCStream<Reply: Message>: AsyncSequence, Sendable {
                 )
             }
         }
+    }
+
+    package func makeAsyncIterator() -> AsyncIterator { AsyncIterator(bytes: bytes.makeAsyncIterator()) }
+}
+
+/// A streamed answer whose messages nobody reads here, because they are passed on; otherwise like `RPCStream`.
+package struct RPCByteStream: AsyncSequence, Sendable {
+    package typealias Element = ByteBuffer
+    private let lease: RPCStreamLease
+
+    init(_ storage: RPCStreamStorage) { lease = RPCStreamLease(storage) }
+
+    /// Takes the messages out; keeps the call open as long as it lives.
+    package struct AsyncIterator: AsyncIteratorProtocol {
+        fileprivate let lease: RPCStreamLease
+
+        /// The next message in its binary form; nil at the end.
+        ///
+        /// - Throws: `RPCFailure`; `CancellationError` when the reading task was cancelled.
+        package mutating func next() async throws -> ByteBuffer? { try await lease.storage.next() }
     }
 
     package func makeAsyncIterator() -> AsyncIterator { AsyncIterator(lease: lease) }

@@ -1,0 +1,40 @@
+import AgentConfiguration
+import ClusterModel
+import Raft
+import Transport
+
+/// How this agent talks to the others.
+///
+/// `PeerConnections` does it over TLS; tests and simulations have a network in memory. What is thrown is an `RPCFailure`; its
+/// `wasNotBegun` says that the other agent has done nothing, so that the request may be sent again or elsewhere.
+protocol PeerLink: Sendable {
+    /// Sends Raft messages to a member, in order, and forgets them.
+    ///
+    /// Never waits. Messages are lost when the member cannot be reached, the oldest ones when too many wait: Raft repeats what matters.
+    func send(_ messages: [[UInt8]], to member: RaftMemberID)
+
+    /// Connects to a member if there is no connection, so that the first message need not wait for it.
+    func prepare(_ member: RaftMemberID)
+
+    /// Asks a node to put commands into the replicated log.
+    ///
+    /// After a failure that was begun it is not known whether they are in it.
+    func propose(_ commands: [[UInt8]], to node: NodeID, timeout: Duration) async throws -> ProposeAnswer
+
+    /// Asks whatever agent is at an address to make this one a member.
+    func join(_ request: JoinRequest, at address: PeerAddress, timeout: Duration) async throws -> JoinAnswer
+
+    /// Tells the cluster, through a node, that an agent leaves; gives the log index of its leaving.
+    func leave(_ request: LeaveRequest, through node: NodeID, timeout: Duration) async throws -> UInt64
+
+    /// Gives a node all that our gossip knows and takes what its gossip knows.
+    func exchange(_ gossip: [UInt8], with node: NodeID, timeout: Duration) async throws -> [UInt8]
+
+    /// Asks a node how it stands.
+    func ping(_ node: NodeID, timeout: Duration) async throws -> PeerStanding
+
+    /// Passes a call on to a node and its answer on to `sink`, message by message.
+    ///
+    /// Cancelling the task cancels the call there.
+    func forward(_ call: ForwardedCall, to node: NodeID, answering sink: any RPCSink) async throws
+}

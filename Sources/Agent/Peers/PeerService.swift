@@ -1,0 +1,141 @@
+import AgentConfiguration
+import ClusterModel
+import ControlMessages
+import FoundationEssentials
+import NIO
+import Raft
+import SwiftProtobuf
+import TLS
+import Transport
+
+/// What an agent does with what other agents ask it.
+protocol PeerDelegate: Sendable {
+    /// Takes in Raft messages, in order; called on an event loop, so it must hand them on and never wait.
+    ///
+    /// They were acknowledged when it returns, so what it keeps them in needs a bound; what is beyond it may be dropped. The sender is believed to be this member. That each message says the same is for the receiver to check, who reads them.
+    func receive(_ messages: [[UInt8]], from member: RaftMemberID)
+
+    /// Puts commands into the replicated log if this agent leads.
+    func propose(_ commands: [[UInt8]], for node: NodeID) async throws -> ProposeAnswer
+
+    /// Makes an agent a member; only called while this agent leads, as far as it knows.
+    ///
+    /// `identity` is a node's, by its certificate.
+    func join(_ request: JoinRequest, from identity: PeerIdentity) async throws -> JoinAnswer
+
+    /// Takes an agent out that asked for it itself; gives the log index. Only called while this agent leads, as far as it knows.
+    func leave(_ request: LeaveRequest) async throws -> UInt64
+
+    /// Takes in what a node's gossip knows, and gives what ours knew before.
+    func exchange(_ gossip: [UInt8], with node: NodeID) async throws -> [UInt8]
+
+    /// How this agent stands; called on an event loop, so it must not wait.
+    func standing() -> PeerStanding
+
+    /// Why a node whose certificate is good is refused all the same, one sentence; nil when it is welcome.
+    ///
+    /// Called on an event loop for each call, so it must not wait.
+    func objection(to node: NodeID) -> String?
+}
+
+extension PeerDelegate {
+    /// Every node of the cluster is welcome.
+    func objection(to node: NodeID) -> String? { nil }
+}
+
+/// Answers what other agents ask: methods from 100 on.
+struct PeerService: RPCHandler {
+    private let delegate: any PeerDelegate
+    private let directory: PeerDirectory
+    private let heard: @Sendable (NodeID) -> Void
+
+    /// `heard` is told, on an event loop, of each node that sent Raft messages.
+    init(delegate: any PeerDelegate, directory: PeerDirectory, heard: @escaping @Sendable (NodeID) -> Void = { _ in }) {
+        (self.delegate, self.directory, self.heard) = (delegate, directory, heard)
+    }
+
+    /// Raft messages and pings: in the order in which they arrive, without a task.
+    func answerAtOnce(_ request: RPCRequest) -> ByteBuffer? {
+        // What is wrong is found again, and told, by `handle`.
+        switch request.method {
+        case .raft: try? deliver(request)
+        case .peerPing: try? pong(request)
+        default: nil
+        }
+    }
+
+    func handle(_ call: RPCCall) async throws {
+        let node = try caller(call.request)
+        switch call.method {
+        case .raft:
+            _ = try deliver(call.request)
+            call.reply(WireRaftReceipt())
+        case .peerPing: call.sink.reply(try pong(call.request))
+        case .propose:
+            let request = try call.decode(WireProposeRequest.self)
+            guard !request.commands.isEmpty else { throw RPCFailure(.invalid, "the proposal holds no command") }
+            call.reply(try await delegate.propose(request.commands.map { [UInt8]($0) }, for: node).wire)
+        case .join:
+            let request = try JoinRequest(try call.decode(WireJoinRequest.self))
+            call.reply(try await delegate.join(request, from: call.peer).wire)
+        case .leave:
+            let request = try call.decode(WireLeaveRequest.self)
+            guard request.node == node.rawValue else {
+                throw RPCFailure(
+                    .forbidden,
+                    "node \(node) asked that node \(quoted(request.node)) leaves; a node can only leave itself"
+                )
+            }
+            let index = try await delegate.leave(LeaveRequest(node: node, reason: String(request.reason.prefix(200))))
+            call.reply(WireLeaveReply.with { $0.index = index })
+        case .gossipExchange:
+            let request = try call.decode(WireGossipExchange.self)
+            let answer = try await delegate.exchange([UInt8](request.state), with: node)
+            call.reply(WireGossipExchange.with { $0.state = Data(answer) })
+        default:
+            throw RPCFailure(
+                .unimplemented,
+                "this agent does not know method \(call.method.rawValue) of agents: upgrade it"
+            )
+        }
+    }
+
+    /// The node that calls.
+    ///
+    /// - Throws: `RPCFailure` with code `forbidden`: a user, or a node that is not welcome.
+    func caller(_ request: RPCRequest) throws -> NodeID {
+        guard case .node(_, _, let node, _) = request.peer else {
+            throw RPCFailure(
+                .forbidden,
+                "\(request.peer) may not use method \(request.method.rawValue): agents ask it each other, with the certificate of a node; "
+                    + "use `godwit`, which asks what users may ask"
+            )
+        }
+        if let objection = delegate.objection(to: node) { throw RPCFailure(.forbidden, objection) }
+        return node
+    }
+
+    private func deliver(_ request: RPCRequest) throws -> ByteBuffer {
+        let node = try caller(request)
+        let delivery = try request.decode(WireRaftDelivery.self)
+        let member = RaftMemberID(rawValue: delivery.fromMember)
+        guard member.rawValue != 0 else { throw RPCFailure(.invalid, "a delivery of Raft messages names no member") }
+        if let owner = directory.node(of: member), owner != node {
+            throw RPCFailure(
+                .forbidden,
+                "node \(node) speaks for Raft member \(member), which is node \(owner): if its disk was copied from there, remove the state "
+                    + "folder of node \(node), and it joins as a new member"
+            )
+        }
+        directory.learn(node, member: member, address: try? PeerAddress(delivery.fromAddress), from: .contact)
+        heard(node)
+        delegate.receive(delivery.messages.map { [UInt8]($0) }, from: member)
+        return ByteBuffer()
+    }
+
+    private func pong(_ request: RPCRequest) throws -> ByteBuffer {
+        _ = try caller(request)
+        let ping = try request.decode(WirePeerPing.self)
+        return ByteBuffer(bytes: try delegate.standing().wire(nonce: ping.nonce).serializedBytes() as [UInt8])
+    }
+}

@@ -1,0 +1,194 @@
+import ClusterModel
+import ControlMessages
+import NIO
+import TLS
+import Transport
+
+/// Who leads, as far as this agent knows.
+enum LeaderView: Sendable, Equatable {
+    case here
+    case at(NodeID)
+    /// Nobody, with how many of the voters answer.
+    case unknown(votersAnswering: Int, voterCount: Int)
+}
+
+/// Which node holds a job.
+enum JobHolder: Sendable, Equatable {
+    case here
+    case at(NodeID)
+    /// The job is known, and no node holds it.
+    case nobody
+    /// This agent does not know the job, or not which one is meant.
+    case unknown
+}
+
+/// What the routing of calls must know of the cluster.
+protocol CallRouting: Sendable {
+    /// Who leads now.
+    func leader() async -> LeaderView
+
+    /// Which node holds the job with this name or identity.
+    func holder(ofJob reference: String) async -> JobHolder
+}
+
+/// Brings every call to the agent that can answer it, so that a user may ask any.
+///
+/// A call that is passed on is never passed on to a leader again, and one that reached a job's node stays there, so no call goes
+/// round in circles: at most from the agent that was asked to the leader and from there to a job's node.
+struct RoutingHandler: RPCHandler {
+    private let node: NodeID
+    private let local: any RPCHandler
+    private let peers: PeerService
+    private let link: any PeerLink
+    private let routing: any CallRouting
+    private let leaderPatience: Duration
+
+    /// Calls that this agent answers go to `local`, those of other agents to `peers`.
+    ///
+    /// `leaderPatience` is how long a call waits for a leader before it is refused.
+    init(
+        node: NodeID,
+        local: any RPCHandler,
+        peers: PeerService,
+        link: any PeerLink,
+        routing: any CallRouting,
+        leaderPatience: Duration = .seconds(2)
+    ) {
+        (self.node, self.local, self.peers) = (node, local, peers)
+        (self.link, self.routing, self.leaderPatience) = (link, routing, leaderPatience)
+    }
+
+    func answerAtOnce(_ request: RPCRequest) -> ByteBuffer? {
+        if request.method.isBetweenPeers { return peers.answerAtOnce(request) }
+        return request.method.place == .here ? local.answerAtOnce(request) : nil
+    }
+
+    func handle(_ call: RPCCall) async throws {
+        if call.method == .forward {
+            try await answerForwarded(call)
+        } else {
+            // Before a stranger can make this agent ask another one.
+            if call.method.isBetweenPeers { _ = try peers.caller(call.request) }
+            try await route(call, .fromCaller)
+        }
+    }
+
+    /// How a call came here.
+    private enum Arrival: Equatable {
+        case fromCaller
+        case passedOn(ForwardedCall.Target)
+    }
+
+    private func route(_ call: RPCCall, _ arrival: Arrival) async throws {
+        if arrival == .passedOn(.holder) { return try await answer(call) }
+        switch call.method.place {
+        case .here: try await answer(call)
+        case .leader: try await askLeader(call, arrival, elseHere: false)
+        case .leaderElseHere: try await askLeader(call, arrival, elseHere: true)
+        case .namedNode:
+            let name = call.request.subject
+            if name.isEmpty || name == node.rawValue {
+                try await answer(call)
+            } else {
+                try await askHolder(call, NodeID(rawValue: name), elseHere: true)
+            }
+        case .jobsNode(let elseHere):
+            let reference = call.request.subject
+            switch reference.isEmpty ? .nobody : await routing.holder(ofJob: reference) {
+            case .here: try await answer(call)
+            case .at(let holder): try await askHolder(call, holder, elseHere: elseHere)
+            case .nobody, .unknown:
+                // The leader knows of the latest jobs. If it is asked already, its answer is the last word.
+                if arrival == .fromCaller {
+                    try await askLeader(call, arrival, elseHere: true)
+                } else {
+                    try await answer(call)
+                }
+            }
+        }
+    }
+
+    private func answer(_ call: RPCCall) async throws {
+        try await (call.method.isBetweenPeers ? peers.handle(call) : local.handle(call))
+    }
+
+    private func askHolder(_ call: RPCCall, _ holder: NodeID, elseHere: Bool) async throws {
+        do {
+            try await link.forward(call.forwarded(to: .holder), to: holder, answering: call.sink)
+        } catch let failure as RPCFailure where failure.wasNotBegun && elseHere {
+            try await answer(call)
+        }
+    }
+
+    private func askLeader(_ call: RPCCall, _ arrival: Arrival, elseHere: Bool) async throws {
+        let patienceEnd = ContinuousClock.now + leaderPatience
+        while true {
+            let refusal: RPCFailure
+            switch await routing.leader() {
+            case .here: return try await answer(call)
+            case .at(let leader) where arrival == .fromCaller:
+                do {
+                    return try await link.forward(call.forwarded(to: .leader), to: leader, answering: call.sink)
+                } catch let failure as RPCFailure where failure.wasNotBegun {
+                    refusal = failure
+                }
+            case .at(let leader):
+                throw RPCFailure(
+                    .unavailable,
+                    "node \(node) does not lead any more, node \(leader) does; try again",
+                    wasNotBegun: true
+                )
+            case .unknown(let answering, let voters):
+                refusal = RPCFailure(
+                    .unavailable,
+                    "no leader is known at the moment (\(answering) of \(voters) voters answer); try again",
+                    wasNotBegun: true
+                )
+                if arrival != .fromCaller { throw refusal }
+            }
+            if elseHere { return try await answer(call) }
+            guard ContinuousClock.now < patienceEnd else { throw refusal }
+            // An election takes tens of milliseconds, and this is the only place that waits for one.
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    private func answerForwarded(_ call: RPCCall) async throws {
+        let sender = try peers.caller(call.request)
+        let forward = try call.decode(WireForwardRequest.self)
+        guard let method = WireMethod(rawValue: Int(forward.method)), WireMethod.allCases.contains(method) else {
+            throw RPCFailure(
+                .unimplemented,
+                "node \(node) does not know method \(forward.method), which node \(sender) passed on: upgrade node \(node)",
+                wasNotBegun: true
+            )
+        }
+        guard !method.isBetweenPeers || method == .join || method == .leave else {
+            throw RPCFailure(.invalid, "node \(sender) passed on method \(method.rawValue), which is never passed on")
+        }
+        let identity: PeerIdentity
+        do {
+            identity = try PeerIdentity(uri: forward.identity, organizationalUnit: forward.organizationalUnit)
+        } catch {
+            throw RPCFailure(.invalid, "node \(sender) passed on a call whose caller cannot be told: \(error)")
+        }
+        guard identity.cluster == call.peer.cluster else {
+            throw RPCFailure(
+                .forbidden,
+                "node \(sender) passed on a call of \(identity) of cluster \(identity.cluster)"
+            )
+        }
+        let request = RPCRequest(method: method, payload: ByteBuffer(bytes: forward.payload), peer: identity)
+        try await route(
+            RPCCall(request: request, deadline: call.deadline, sink: call.sink),
+            .passedOn(forward.target == .holder ? .holder : .leader)
+        )
+    }
+}
+
+extension RPCCall {
+    /// The call as it is passed on.
+    fileprivate func forwarded(to target: ForwardedCall.Target) -> ForwardedCall {
+        ForwardedCall(request: request, target: target, deadline: deadline)
+    }
+}
