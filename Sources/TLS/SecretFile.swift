@@ -100,9 +100,10 @@ enum SecretFile {
                 "\(path) is \(status.st_size) bytes long, too large for keys and certificates; name another file"
             )
         }
-        var bytes = [UInt8](repeating: 0, count: limitBytes + 1)
+        // Room for the file and for seeing its end; clearing the most that a file may have costs the CLI's start a millisecond.
+        var bytes = [UInt8](repeating: 0, count: Int(status.st_size) + 1)
         var filled = 0
-        while filled < bytes.count {
+        while true {
             let count = unsafe bytes.withUnsafeMutableBytes {
                 unsafe Glibc.read(
                     descriptor,
@@ -114,6 +115,9 @@ enum SecretFile {
             guard count >= 0 else { throw failure("read", path) }
             if count == 0 { break }
             filled += count
+            guard filled < bytes.count else {
+                throw TLSError(.file, "\(path) was changed while it was read: try again")
+            }
         }
         return Array(bytes.prefix(filled))
     }

@@ -52,3 +52,14 @@ protocol GodwitCommand: ParsableCommand {
     /// Does what the user asked for. Problems are thrown as `CommandFailure`.
     func run(in surroundings: Surroundings) async throws -> ExitStatus
 }
+
+extension CommandConfiguration {
+    /// What a command says of itself; as a group's is made with `init`.
+    static func ofCommand(commandName: String, abstract: String, discussion: String = "") -> CommandConfiguration {
+        var configuration = CommandConfiguration(commandName: commandName, abstract: abstract, discussion: discussion)
+        // A command that is parsed by itself (`Program.direct`) then skips what only a program's root is asked for:
+        // ArgumentParser looks for --generate-completion-script by parsing twice more.
+        configuration._superCommandName = "godwit"
+        return configuration
+    }
+}

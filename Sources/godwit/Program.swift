@@ -11,7 +11,13 @@ enum Program {
     /// Runs one command line; what goes wrong is printed on standard error in one line.
     static func execute(_ arguments: [String], in surroundings: Surroundings) async -> ExitStatus {
         do {
-            let parsed = try Godwit.parseAsRoot(hoistingGlobalOptions(arguments))
+            if arguments == ["--version"] {
+                try surroundings.output.send("\(Godwit.version)\n")
+                return .success
+            }
+            let arguments = hoistingGlobalOptions(arguments)
+            if let command = direct(arguments) { return try await command.run(in: surroundings) }
+            let parsed = try Godwit.parseAsRoot(arguments)
             guard let command = parsed as? any GodwitCommand else {
                 var group = parsed
                 try group.run()
@@ -28,6 +34,23 @@ enum Program {
         } catch {
             return finish(error, in: surroundings)
         }
+    }
+
+    /// The command that the first words name, parsed by itself, without the groups above it; nil when anything is wrong or help is wanted.
+    ///
+    /// People wait for every start, and the tree of all commands takes its time. Whatever does not succeed here goes through the
+    /// tree, which knows how to say it.
+    private static func direct(_ arguments: [String]) -> (any GodwitCommand)? {
+        var found: any ParsableCommand.Type = Godwit.self
+        var rest = arguments[...]
+        while let word = rest.first,
+            let next = found.configuration.subcommands.first(where: { $0.configuration.commandName == word })
+        {
+            found = next
+            rest = rest.dropFirst()
+        }
+        guard let command = found as? any GodwitCommand.Type else { return nil }
+        return try? command.parseAsRoot(Array(rest)) as? any GodwitCommand
     }
 
     /// Ends what ArgumentParser reports as an error: a request for help, or wrong usage.
@@ -57,7 +80,8 @@ enum Program {
     ///
     /// ArgumentParser gives a command only the options that follow its name; people also write `godwit -o json job list`.
     static func hoistingGlobalOptions(_ arguments: [String]) -> [String] {
-        let valued: Set = ["--agent", "--identity", "--timeout", "--color", "--output", "-o"]
+        guard arguments.first?.hasPrefix("-") == true else { return arguments }
+        let valued = ["--agent", "--identity", "--timeout", "--color", "--output", "-o"]
         var hoisted: [String] = []
         var rest = arguments[...]
         while let first = rest.first, first.hasPrefix("-") {

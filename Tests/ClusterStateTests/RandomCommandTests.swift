@@ -8,6 +8,8 @@ private struct CommandSource {
     var generator: SeededGenerator
     var now = Bench.start
     var submitted = 0
+    /// Whether nodes come and go; without, an agent is alone.
+    var hasNodes = false
 
     mutating func pick<Value>(_ values: [Value]) -> Value { values[Int(generator.next() % UInt64(values.count))] }
     mutating func below(_ bound: UInt64) -> Int { Int(generator.next() % bound) }
@@ -22,8 +24,11 @@ private struct CommandSource {
         let generation =
             below(4) == 0 || job.catalog.isEmpty
             ? CheckpointGeneration(rawValue: UInt32(below(6))) : pick(job.catalog.map(\.generation))
+        if hasNodes, below(4) == 0 { return nodeCommand(state, id) }
         switch below(24) {
-        case 0...2: return .begin(job: id, node: NodeID(rawValue: pick(["n1", "n2"])), time: now)
+        case 0...2:
+            let drawn = NodeID(rawValue: pick(["n1", "n2"]))
+            return .begin(job: id, node: hasNodes && below(4) > 0 ? job.assignedNode ?? drawn : drawn, time: now)
         case 3...5: return .started(job: id, incarnation: incarnation, time: now)
         case 6...8:
             let exits: [ContainerExit] = [
@@ -85,6 +90,37 @@ private struct CommandSource {
         }
     }
 
+    private mutating func nodeCommand(_ state: ClusterState, _ job: JobID) -> Command {
+        let number = 1 + below(4)
+        let node = Bench.nodeID(number)
+        switch below(16) {
+        case 0...2:
+            // Mostly the number it has, sometimes another.
+            let member = below(5) == 0 ? UInt64(1 + below(6)) : state.node(node)?.member ?? UInt64(number)
+            let (isReady, address, time) = (below(4) > 0, "10.0.0.\(below(3)):7420", now)
+            return .registerNode(
+                Bench.registration(number) {
+                    $0.member = member
+                    $0.isReady = isReady
+                    $0.address = address
+                    $0.time = time
+                }
+            )
+        case 3: return .nodeLost(node: node, reason: "silent", time: now)
+        case 4:
+            let by = below(2) == 0 ? Bench.user : nil
+            return .nodeLeft(NodeDeparture(node: node, by: by, abandonsCheckpoints: below(2) == 0, time: now))
+        case 5: return .cordon(node: node, by: Bench.user, time: now)
+        case 6: return .drain(node: node, restartsJobs: below(2) == 0, by: Bench.user, time: now)
+        case 7...8: return .undrain(node: node, by: Bench.user, time: now)
+        case 9: return .unassign(job: job, reason: "Taken back.", time: now)
+        default:
+            let queued = state.liveJobs.filter { $0.state == .queued && $0.assignedNode == nil }
+            let wanted = queued.isEmpty ? job : pick(queued).id
+            return .assign(job: wanted, node: node, reason: "It fits.", time: now)
+        }
+    }
+
     private mutating func submission() -> Command {
         submitted += 1
         let specification = Bench.specification("name-\(below(6))") { job in
@@ -119,7 +155,7 @@ private struct CommandSource {
         CatalogEntry(
             generation: below(6) == 0 ? CheckpointGeneration(rawValue: UInt32(below(6))) : job.lastGeneration,
             taken: now,
-            node: Bench.node,
+            node: job.node ?? Bench.node,
             incarnation: job.incarnation,
             frozen: .seconds(1),
             total: .seconds(2),
@@ -139,6 +175,11 @@ private func violations(_ state: ClusterState, after before: ClusterState) -> [S
     hold(Set(live.map(\.specification.name)).count == live.count, "two live jobs have one name")
     hold(state.liveJobs == live, "the index of live jobs is wrong")
     hold(state.lastDecision >= before.lastDecision, "decision numbers fell")
+    let members = state.nodes.filter { $0.state != .left }.map(\.member)
+    hold(Set(members).count == members.count, "two nodes have one member number")
+    hold(state.nodes.allSatisfy { $0.member < state.nextMember }, "a member number may be given twice")
+    hold(state.version >= before.version, "the version fell")
+    hold(state.nodes.allSatisfy { !$0.isDraining || $0.isCordoned }, "a draining node is not cordoned")
     for job in state.jobs {
         let id = job.id
         hold(job.state.isFinal == (job.ended != nil), "\(id): ended and final differ")
@@ -159,6 +200,20 @@ private func violations(_ state: ClusterState, after before: ClusterState) -> [S
         hold(job.catalog.allSatisfy { $0.generation <= job.lastGeneration }, "\(id): a generation from the future")
         hold(!job.state.isFinal || job.goodCheckpoints.isEmpty, "\(id): an ended job keeps checkpoints")
         hold(!job.message.isEmpty, "\(id): no message")
+        hold(
+            job.assignment == nil || job.state == .queued || job.state.mayHaveContainer,
+            "\(id): assigned while \(job.state)"
+        )
+        if !state.nodes.isEmpty, let node = job.state.mayHaveContainer ? job.node : job.assignedNode {
+            // Of a job that ran before the first node registered nobody knows the node.
+            hold(job.assignedNode == nil || job.assignedNode == node, "\(id): runs where it is not assigned")
+            if job.assignedNode != nil {
+                hold(state.node(node)?.state.isLive == true, "\(id): is on node \(node), which is not there")
+            }
+        }
+        if job.state == .queued, let node = job.assignedNode, let resumption = job.resumption {
+            hold(job.checkpoint(resumption.generation)?.node == node, "\(id): assigned away from its checkpoint")
+        }
         if let resumption = job.resumption {
             hold(job.checkpoint(resumption.generation)?.state != .retiring, "\(id): goes on from a retiring checkpoint")
         }
@@ -179,7 +234,7 @@ private func violations(_ state: ClusterState, after before: ClusterState) -> [S
 struct RandomCommandTests {
     @Test(arguments: UInt64(1)...40)
     func noSequenceOfCommandsBreaksAnInvariant(seed: UInt64) throws {
-        var source = CommandSource(generator: SeededGenerator(seed: seed))
+        var source = CommandSource(generator: SeededGenerator(seed: seed), hasNodes: seed % 2 == 0)
         var state = ClusterState()
         var limits = StateLimits()
         limits.liveJobs = 5

@@ -129,7 +129,8 @@ final class PeerConnections: PeerLink {
         }
     }
 
-    private func client(of node: NodeID, _ lane: PeerLane, within timeout: Duration?) async throws -> RPCClient {
+    /// The connection to a node, made if need be; throws `RPCFailure`, always as not begun.
+    func client(of node: NodeID, _ lane: PeerLane, within timeout: Duration?) async throws -> RPCClient {
         guard let connection = connection(to: node, lane) else {
             let why =
                 if node == self.node {

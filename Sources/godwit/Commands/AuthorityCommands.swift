@@ -45,7 +45,7 @@ func reporting<Result>(_ body: () throws -> Result) throws -> Result {
 
 /// `godwit ca init`.
 struct AuthorityInit: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "init",
         abstract: "Make a cluster's certificate authority.",
         discussion: "ca.key is needed only to issue certificates: keep it off the nodes. It is never overwritten."
@@ -73,7 +73,7 @@ struct AuthorityInit: GodwitCommand {
 
 /// `godwit ca issue`.
 struct AuthorityIssue: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "issue",
         abstract: "Issue the identity of a node or a user.",
         discussion: """
@@ -160,7 +160,7 @@ struct AuthorityIssue: GodwitCommand {
 
 /// `godwit ca renew`.
 struct AuthorityRenew: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "renew",
         abstract: "Issue an identity again before it expires: the same key and names, a new end.",
         discussion: """
@@ -231,7 +231,7 @@ enum RightArgument: String, ExpressibleByArgument, CaseIterable {
 
 /// `godwit ca show`.
 struct AuthorityShow: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "show",
         abstract: "Show the certificates in a file: whose they are, what they allow, until when."
     )

@@ -6,7 +6,7 @@ private let statusDiscussion = "Each problem is one line with its remedy. JSON: 
 
 /// `godwit status`.
 struct StatusCommand: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "status",
         abstract: "Show whether the cluster is healthy, and what to do if not.",
         discussion: statusDiscussion
@@ -33,7 +33,7 @@ struct ClusterGroup: ParsableCommand {
 
 /// `godwit cluster status`.
 struct ClusterStatus: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "status",
         abstract: "Show whether the cluster is healthy, and what to do if not; the same as 'godwit status'.",
         discussion: statusDiscussion
@@ -60,7 +60,7 @@ extension ClusterOptions {
 
 /// `godwit cluster members`.
 struct ClusterMembers: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "members",
         abstract: "List the nodes as the cluster's state, gossip and consensus see them.",
         discussion: """
@@ -84,7 +84,7 @@ struct ClusterMembers: GodwitCommand {
 
 /// `godwit cluster voters`.
 struct ClusterVoters: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "voters",
         abstract: "Show consensus: leader, term, who votes, how far each has come.",
         discussion: "The leader promotes and replaces voters by itself, at most five. JSON: ClusterVotersReply."
@@ -108,7 +108,7 @@ struct ClusterEvents: GodwitCommand {
     /// How often an agent that went away is looked for, once a second.
     private static let reconnectLimit = 120
 
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "events",
         abstract: "Tell what happened to the cluster: who asked for what, who came, who went, who led.",
         discussion: "JSON: one ClusterEvent on each line."
@@ -182,7 +182,7 @@ struct KeyringGroup: ParsableCommand {
 
 /// `godwit cluster keyring list`.
 struct KeyringList: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "list",
         abstract: "List the keys, without their secrets.",
         discussion: "JSON: KeyringListReply."
@@ -201,7 +201,7 @@ struct KeyringList: GodwitCommand {
 
 /// `godwit cluster keyring rotate`.
 struct KeyringRotate: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "rotate",
         abstract: "Make a new key for gossip; the one before opens what is under way, older ones are forgotten.",
         discussion: "Needs the right admin. JSON: KeyringRotateReply."

@@ -12,7 +12,7 @@ struct CompletionsCommand: GodwitCommand {
         static var allValueStrings: [String] { ["bash", "zsh", "fish"] }
     }
 
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "completions",
         abstract: "Print a script that completes commands, names of jobs and of nodes in a shell.",
         discussion: """

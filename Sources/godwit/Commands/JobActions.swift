@@ -4,7 +4,7 @@ import ControlMessages
 
 /// `godwit job checkpoint`.
 struct JobCheckpoint: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "checkpoint",
         abstract: "Take a checkpoint of a running job.",
         discussion: "The job runs on, unless --stop suspends it; 'job restore' continues it. JSON: JobCheckpointReply."
@@ -42,7 +42,7 @@ struct JobCheckpoint: GodwitCommand {
 
 /// `godwit job restore`.
 struct JobRestore: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "restore",
         abstract: "Continue a job from a checkpoint.",
         discussion: "Work that was done after the checkpoint is done again. JSON: JobRestoreReply."
@@ -81,7 +81,7 @@ struct JobRestore: GodwitCommand {
 
 /// `godwit job resize`.
 struct JobResize: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "resize",
         abstract: "Change a running job's resources.",
         discussion: """
@@ -146,7 +146,7 @@ struct JobResize: GodwitCommand {
 
 /// `godwit job cancel`.
 struct JobCancel: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "cancel",
         abstract: "End a job: SIGTERM, and SIGKILL after the grace.",
         discussion: """

@@ -16,7 +16,7 @@ struct JobGroup: ParsableCommand {
 
 /// `godwit job list`.
 struct JobList: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "list",
         abstract: "List the jobs that have not ended.",
         discussion: "JSON: JobListReply."
@@ -59,7 +59,7 @@ struct JobList: GodwitCommand {
 
 /// `godwit job show`.
 struct JobShow: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "show",
         abstract: "Show one job: progress, resources, checkpoints, latest decisions.",
         discussion: "JSON: JobShowReply; its field specificationJson holds the job as the agent understood it."
@@ -84,7 +84,7 @@ struct JobShow: GodwitCommand {
 
 /// `godwit job watch`.
 struct JobWatch: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "watch",
         abstract: "Follow a job, or all of them, live.",
         discussion: """
@@ -232,7 +232,7 @@ func withoutStop(_ sentence: String) -> String { sentence.hasSuffix(".") ? Strin
 
 /// `godwit job explain`.
 struct JobExplain: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "explain",
         abstract: "Tell a job's story: every decision with its reason and its numbers.",
         discussion: """
@@ -273,7 +273,7 @@ struct JobExplain: GodwitCommand {
 
 /// `godwit job logs`.
 struct JobLogs: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "logs",
         abstract: "Print what a job wrote.",
         discussion: """

@@ -55,7 +55,7 @@ struct DocumentArgument: ParsableArguments {
 
 /// `godwit job submit`.
 struct JobSubmit: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "submit",
         abstract: "Submit a job.",
         discussion: """
@@ -152,7 +152,7 @@ struct JobSubmit: GodwitCommand {
 
 /// `godwit job plan`.
 struct JobPlan: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "plan",
         abstract: "Say whether a job's deadline would hold and why, without submitting it.",
         discussion: "Ends with status 4 when the deadline cannot be met. JSON: JobPlanReply."

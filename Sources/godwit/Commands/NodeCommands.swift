@@ -12,7 +12,7 @@ struct NodeGroup: ParsableCommand {
 
 /// `godwit node list`.
 struct NodeList: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "list",
         abstract: "List the nodes: capacity, what is allocated, what is used.",
         discussion: "JSON: NodeListReply."
@@ -33,7 +33,7 @@ struct NodeList: GodwitCommand {
 
 /// `godwit node show`.
 struct NodeShow: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "show",
         abstract: "Show one node: devices, capabilities with the remedy for each missing one, jobs.",
         discussion: "JSON: NodeShowReply."
@@ -72,7 +72,7 @@ struct NodeArgument: ParsableArguments {
 
 /// `godwit node cordon`.
 struct NodeCordon: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "cordon",
         abstract: "Let a node take no new jobs; those that it has run on.",
         discussion: "Ends with 'node undrain'. JSON: NodeCordonReply."
@@ -97,7 +97,7 @@ struct NodeCordon: GodwitCommand {
 
 /// `godwit node drain`.
 struct NodeDrain: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "drain",
         abstract: "Let a node take no new jobs and hand over those that it has.",
         discussion: """
@@ -132,7 +132,7 @@ struct NodeDrain: GodwitCommand {
 
 /// `godwit node undrain`.
 struct NodeUndrain: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "undrain",
         abstract: "Let a node take jobs again: ends a cordon or a drain.",
         discussion: "Jobs that have left do not come back by themselves. JSON: NodeUndrainReply."

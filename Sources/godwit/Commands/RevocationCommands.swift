@@ -4,7 +4,7 @@ import TLS
 
 /// `godwit ca revoke`.
 struct AuthorityRevoke: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "revoke",
         abstract: "Refuse an identity or one certificate from now on, on every agent.",
         discussion: """
@@ -80,7 +80,7 @@ struct AuthorityRevoke: GodwitCommand {
 
 /// `godwit ca revocations`.
 struct AuthorityRevocations: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "revocations",
         abstract: "List what is refused although its authority vouches for it.",
         discussion: "JSON: RevocationListReply."

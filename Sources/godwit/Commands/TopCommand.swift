@@ -3,7 +3,7 @@ import ControlMessages
 
 /// `godwit top`.
 struct TopCommand: GodwitCommand {
-    static let configuration = CommandConfiguration(
+    static let configuration = CommandConfiguration.ofCommand(
         commandName: "top",
         abstract: "Show what the nodes and jobs use, the busiest first.",
         discussion: "JSON: JobListReply, the job that uses the most first."

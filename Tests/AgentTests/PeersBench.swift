@@ -1,0 +1,322 @@
+import AgentConfiguration
+import ClusterModel
+import ControlMessages
+import Foundation
+import NIO
+import Raft
+import SwiftProtobuf
+import Synchronization
+import TLS
+import Transport
+
+@testable import Agent
+
+/// Agents that talk to each other over TLS on the loopback: the real connections and servers around a recording inside.
+final class PeersBench: Sendable {
+    let authority: CertificateAuthority
+    private static let now = Timestamp(seconds: Double(Int(Date().timeIntervalSince1970)))
+    private let agents = Mutex<[PeersAgent]>([])
+
+    private init() throws {
+        authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "flock"), now: Self.now)
+    }
+
+    /// Runs agents with these names for the length of a test; each knows the address of all others.
+    static func with(
+        _ names: [String],
+        settings: PeerSettings = PeerSettings(),
+        now: @escaping @Sendable () -> ContinuousClock.Instant = { .now },
+        leaderPatience: Duration = .seconds(20),
+        _ body: (PeersBench, [PeersAgent]) async throws -> Void
+    ) async throws {
+        let bench = try PeersBench()
+        var agents: [PeersAgent] = []
+        for (number, name) in names.enumerated() {
+            agents.append(
+                try PeersAgent(
+                    NodeID(rawValue: name),
+                    RaftMemberID(rawValue: UInt64(number + 1)),
+                    bench,
+                    settings: settings,
+                    now: now,
+                    leaderPatience: leaderPatience
+                )
+            )
+        }
+        for agent in agents { try await agent.start() }
+        bench.agents.withLock { [agents] in $0 = agents }
+        for agent in agents {
+            agent.directory.replace(with: agents.map(\.asMember), from: .replicated)
+        }
+        do {
+            try await body(bench, agents)
+        } catch {
+            await bench.end()
+            throw error
+        }
+        await bench.end()
+    }
+
+    private func end() async {
+        for agent in agents.withLock({ $0 }) {
+            await agent.link.shutdown()
+            await agent.stop()
+        }
+    }
+
+    func identity(of node: NodeID) throws -> IdentityBundle {
+        try authority.issueNode(node, site: SiteID(rawValue: "coast"), role: .worker, now: Self.now)
+    }
+
+    /// Connects as a user.
+    func user(_ name: String = "ada", _ right: UserRight = .submit, at agent: PeersAgent) async throws -> RPCClient {
+        try await client(authority.issueUser(UserID(rawValue: name), right: right, now: Self.now), at: agent)
+    }
+
+    /// Connects with any identity.
+    func client(_ identity: IdentityBundle, at agent: PeersAgent) async throws -> RPCClient {
+        try await RPCClient.connect(
+            host: "127.0.0.1",
+            port: agent.port,
+            tls: TLSContext(.client, identity),
+            configuration: RPCClientConfiguration(software: "godwit test"),
+            group: MultiThreadedEventLoopGroup.singleton
+        )
+    }
+}
+
+/// One agent of a bench.
+final class PeersAgent: Sendable {
+    let node: NodeID
+    let member: RaftMemberID
+    let directory = PeerDirectory()
+    let delegate: RecordingDelegate
+    let local = RecordingService()
+    let routing = FixedRouting()
+    let link: PeerConnections
+    let events: AsyncStream<PeerEvent>
+    private let handler: RoutingHandler
+    private let identity: IdentityBundle
+    private let server = Mutex<RPCServer?>(nil)
+    private let boundPort = Atomic(0)
+
+    fileprivate init(
+        _ node: NodeID,
+        _ member: RaftMemberID,
+        _ bench: PeersBench,
+        settings: PeerSettings,
+        now: @escaping @Sendable () -> ContinuousClock.Instant,
+        leaderPatience: Duration
+    ) throws {
+        (self.node, self.member) = (node, member)
+        delegate = RecordingDelegate(member)
+        let identity = try bench.identity(of: node)
+        self.identity = identity
+        let (events, continuation) = AsyncStream.makeStream(of: PeerEvent.self)
+        self.events = events
+        let link = PeerConnections(
+            node: node,
+            member: member,
+            address: nil,
+            directory: directory,
+            software: "godwitd test",
+            group: MultiThreadedEventLoopGroup.singleton,
+            settings: settings,
+            generator: SeededGenerator(seed: member.rawValue),
+            now: now,
+            tls: { try TLSContext(.client, identity) },
+            observe: { continuation.yield($0) }
+        )
+        self.link = link
+        handler = RoutingHandler(
+            node: node,
+            local: local,
+            peers: PeerService(delegate: delegate, directory: directory) { link.heard(from: $0) },
+            link: link,
+            routing: routing,
+            leaderPatience: leaderPatience
+        )
+    }
+
+    var port: Int { boundPort.load(ordering: .acquiring) }
+    // swift-format-ignore: NeverUseForceTry
+    var address: PeerAddress { try! PeerAddress("127.0.0.1:\(port)") }
+    var asMember: PeerMember { PeerMember(node: node, member: member, address: address, isVoter: true) }
+
+    /// Listens, again on the port that it had before.
+    func start() async throws {
+        let server = RPCServer(
+            configuration: RPCServerConfiguration(software: "godwitd test"),
+            tls: try TLSContext(.server, identity),
+            group: MultiThreadedEventLoopGroup.singleton,
+            handler: handler
+        )
+        boundPort.store(try await server.start(host: "127.0.0.1", port: port).port ?? 0, ordering: .releasing)
+        self.server.withLock { $0 = server }
+    }
+
+    /// Stops listening and closes what others have connected.
+    func stop() async {
+        let server = server.withLock { server in
+            defer { server = nil }
+            return server
+        }
+        await server?.shutdown(grace: .zero)
+    }
+
+    /// The handler itself, without a network.
+    func atOnce(_ request: RPCRequest) -> ByteBuffer? { handler.answerAtOnce(request) }
+}
+
+/// Writes down what other agents ask, and answers in a way that can be told apart.
+final class RecordingDelegate: PeerDelegate {
+    let member: RaftMemberID
+    private let received: AsyncStream<(messages: [[UInt8]], from: RaftMemberID)>
+    private let continuation: AsyncStream<(messages: [[UInt8]], from: RaftMemberID)>.Continuation
+    private let joined = Mutex<[(JoinRequest, PeerIdentity)]>([])
+    let objections = Mutex<[NodeID: String]>([:])
+
+    init(_ member: RaftMemberID) {
+        self.member = member
+        (received, continuation) = AsyncStream.makeStream()
+    }
+
+    var joins: [(JoinRequest, PeerIdentity)] { joined.withLock { $0 } }
+
+    /// Takes deliveries out until so many messages have come.
+    func messages(_ count: Int) async -> [(bytes: [UInt8], from: RaftMemberID)] {
+        var all: [(bytes: [UInt8], from: RaftMemberID)] = []
+        var iterator = received.makeAsyncIterator()
+        while all.count < count, let next = await iterator.next() {
+            all += next.messages.map { ($0, next.from) }
+        }
+        return all
+    }
+
+    func receive(_ messages: [[UInt8]], from member: RaftMemberID) { continuation.yield((messages, member)) }
+
+    func propose(_ commands: [[UInt8]], for node: NodeID) async throws -> ProposeAnswer {
+        if commands == [[0]] {
+            return .notLeader(leader: NodeID(rawValue: "elsewhere"), address: try PeerAddress("10.0.0.9:7420"))
+        }
+        return .done(outcomes: commands.map { $0 + Array(node.rawValue.utf8) }, index: 42)
+    }
+
+    func join(_ request: JoinRequest, from identity: PeerIdentity) async throws -> JoinAnswer {
+        joined.withLock { $0.append((request, identity)) }
+        let member = PeerMember(
+            node: NodeID(rawValue: identity.commonName),
+            member: request.member,
+            address: request.address,
+            isVoter: false
+        )
+        return JoinAnswer(members: [member], leader: NodeID(rawValue: "a"), keyring: [1, 2, 3], index: 7)
+    }
+
+    func leave(_ request: LeaveRequest) async throws -> UInt64 { UInt64(request.reason.utf8.count) }
+
+    func exchange(_ gossip: [UInt8], with node: NodeID) async throws -> [UInt8] { Array(gossip.reversed()) }
+
+    func standing() -> PeerStanding {
+        PeerStanding(
+            member: member,
+            term: 3,
+            leads: true,
+            leader: nil,
+            applied: 9,
+            version: "1.0.0",
+            time: Timestamp(seconds: 1)
+        )
+    }
+
+    func objection(to node: NodeID) -> String? { objections.withLock { $0[node] } }
+}
+
+/// Answers calls of users as a test says, and writes down who asked.
+final class RecordingService: RPCHandler {
+    typealias Body = @Sendable (RPCCall) async throws -> Void
+    private let state = Mutex<(body: Body, calls: [(method: WireMethod, peer: PeerIdentity)])>(({ _ in }, []))
+
+    var calls: [(method: WireMethod, peer: PeerIdentity)] { state.withLock { $0.calls } }
+    func answer(_ body: @escaping Body) { state.withLock { $0.body = body } }
+
+    func handle(_ call: RPCCall) async throws {
+        let body = state.withLock { state in
+            state.calls.append((call.method, call.peer))
+            return state.body
+        }
+        try await body(call)
+    }
+
+    func answerAtOnce(_ request: RPCRequest) -> ByteBuffer? { ByteBuffer(string: "at once") }
+}
+
+/// Who leads and who holds what, as a test says.
+final class FixedRouting: CallRouting {
+    private let state = Mutex<(leader: LeaderView, holders: [String: JobHolder], questionCount: Int)>(
+        (.unknown(votersAnswering: 1, voterCount: 3), [:], 0)
+    )
+
+    /// How often it was asked who leads.
+    var questionCount: Int { state.withLock { $0.questionCount } }
+    func lead(_ leader: LeaderView) { state.withLock { $0.leader = leader } }
+    func hold(_ job: String, _ holder: JobHolder) { state.withLock { $0.holders[job] = holder } }
+
+    func leader() async -> LeaderView {
+        state.withLock { state in
+            state.questionCount += 1
+            return state.leader
+        }
+    }
+    func holder(ofJob reference: String) async -> JobHolder { state.withLock { $0.holders[reference] ?? .unknown } }
+}
+
+/// A clock that stands until it is moved.
+final class StandingClock: Sendable {
+    private let state = Mutex(ContinuousClock.now)
+    var now: ContinuousClock.Instant { state.withLock { $0 } }
+    func advance(_ duration: Duration) { state.withLock { $0 += duration } }
+}
+
+/// A value that other tasks give once.
+///
+/// One that never comes is ended by the suite's time limit, which cancels the wait.
+final class Promised<Value: Sendable>: Sendable {
+    private let values: AsyncStream<Value>
+    private let continuation: AsyncStream<Value>.Continuation
+
+    init() { (values, continuation) = AsyncStream.makeStream() }
+
+    func give(_ value: Value) { continuation.yield(value) }
+
+    func value() async throws -> Value {
+        for await value in values { return value }
+        throw CancellationError()
+    }
+}
+
+/// Waits until the calling task is cancelled.
+func untilCancelled() async {
+    let (events, continuation) = AsyncStream.makeStream(of: Void.self)
+    for await _ in events {}
+    withExtendedLifetime(continuation) {}
+}
+
+/// Waits for figures that change on event loops and tell nobody.
+func eventually(_ what: String, _ isTrue: () -> Bool) async throws {
+    let deadline = ContinuousClock.now + .seconds(20)
+    while !isTrue() {
+        guard ContinuousClock.now < deadline else { throw RPCFailure(.deadlineExceeded, "never came true: \(what)") }
+        try await Task.sleep(for: .milliseconds(1))  // polls: figures that sockets change on event loops
+    }
+}
+
+/// The failure of a call that must fail.
+func failure(of body: () async throws -> Void) async -> RPCFailure? {
+    do {
+        try await body()
+        return nil
+    } catch {
+        return error as? RPCFailure
+    }
+}

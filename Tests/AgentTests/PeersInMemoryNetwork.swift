@@ -1,0 +1,175 @@
+import AgentConfiguration
+import ClusterModel
+import ControlMessages
+import Foundation
+import NIO
+import Raft
+import SwiftProtobuf
+import Synchronization
+import TLS
+import Transport
+
+@testable import Agent
+
+/// Agents that talk to each other without sockets: the twin of `PeerConnections`.
+///
+/// It checks who speaks and passes calls on as the real one does, because the same `PeerService` and `RoutingHandler` answer. Raft messages
+/// arrive at once and in order unless the way is cut; cut ways lose them and refuse calls as not begun.
+final class PeersInMemoryNetwork: Sendable {
+    private struct Agent {
+        let identity: PeerIdentity
+        let member: RaftMemberID
+        let handler: any RPCHandler
+    }
+    private struct Way: Hashable {
+        let from: NodeID
+        let to: NodeID
+    }
+    private struct State {
+        var agents: [NodeID: Agent] = [:]
+        var cut: Set<Way> = []
+    }
+    private let state = Mutex(State())
+    private static let cluster = ClusterID(rawValue: "flock")
+
+    /// Makes the link of a new agent; it answers others once `attach` has told what answers.
+    func link(of node: NodeID, member: RaftMemberID, directory: PeerDirectory) -> any PeerLink {
+        Link(node: node, member: member, directory: directory, network: self)
+    }
+
+    /// Says what answers calls to a node, usually its `RoutingHandler`; replaces what answered before.
+    func attach(_ handler: any RPCHandler, as node: NodeID, member: RaftMemberID) {
+        state.withLock { $0.agents[node] = Agent(identity: Self.identity(node), member: member, handler: handler) }
+    }
+
+    /// Takes an agent off the network.
+    func detach(_ node: NodeID) { state.withLock { $0.agents[node] = nil } }
+
+    /// Cuts the way from one node to another, or mends it; the way back is another.
+    func cut(from: NodeID, to: NodeID, _ isCut: Bool = true) {
+        state.withLock { state in
+            if isCut { state.cut.insert(Way(from: from, to: to)) } else { state.cut.remove(Way(from: from, to: to)) }
+        }
+    }
+
+    private static func identity(_ node: NodeID) -> PeerIdentity {
+        .node(cluster: cluster, site: SiteID(rawValue: "coast"), node: node, role: .worker)
+    }
+
+    private func handler(of node: NodeID, for caller: NodeID) -> (any RPCHandler)? {
+        state.withLock { state in
+            // An answer needs the way back as well.
+            guard !state.cut.contains(Way(from: caller, to: node)), !state.cut.contains(Way(from: node, to: caller))
+            else { return nil }
+            return state.agents[node]?.handler
+        }
+    }
+
+    private func handlerOneWay(of node: NodeID, for caller: NodeID) -> (any RPCHandler)? {
+        state.withLock { $0.cut.contains(Way(from: caller, to: node)) ? nil : $0.agents[node]?.handler }
+    }
+
+    private struct Link: PeerLink {
+        let node: NodeID
+        let member: RaftMemberID
+        let directory: PeerDirectory
+        let network: PeersInMemoryNetwork
+
+        func send(_ messages: [[UInt8]], to member: RaftMemberID) {
+            guard let node = directory.node(of: member), let handler = network.handlerOneWay(of: node, for: self.node)
+            else { return }
+            let delivery = WireRaftDelivery.with { delivery in
+                delivery.messages = messages.map { .init($0) }
+                delivery.fromMember = self.member.rawValue
+            }
+            guard let bytes: [UInt8] = try? delivery.serializedBytes() else { return }
+            _ = handler.answerAtOnce(request(.raft, ByteBuffer(bytes: bytes)))
+        }
+
+        func prepare(_ member: RaftMemberID) {}
+
+        private func request(_ method: WireMethod, _ payload: ByteBuffer) -> RPCRequest {
+            RPCRequest(method: method, payload: payload, peer: PeersInMemoryNetwork.identity(node))
+        }
+
+        /// Calls a method that answers once.
+        private func call<Reply: SwiftProtobuf.Message>(
+            _ method: WireMethod,
+            _ message: some SwiftProtobuf.Message,
+            _ node: NodeID
+        ) async throws -> Reply {
+            let answer = Answer()
+            try await perform(
+                request(method, ByteBuffer(bytes: try message.serializedBytes() as [UInt8])),
+                node,
+                answer
+            )
+            guard let bytes = answer.bytes else {
+                throw RPCFailure(.internal, "node \(node) ended the call without an answer")
+            }
+            return try Reply(serializedBytes: bytes.readableBytesSpan)
+        }
+
+        private func perform(
+            _ request: RPCRequest,
+            _ node: NodeID,
+            deadline: ContinuousClock.Instant? = nil,
+            _ sink: any RPCSink
+        ) async throws {
+            guard let handler = network.handler(of: node, for: self.node) else {
+                throw RPCFailure(.unavailable, "node \(node) cannot be reached: the way is cut", wasNotBegun: true)
+            }
+            if let answer = handler.answerAtOnce(request) { return sink.reply(answer) }
+            do {
+                try await handler.handle(RPCCall(request: request, deadline: deadline, sink: sink))
+            } catch is CancellationError {
+                throw RPCFailure(.cancelled, "the call was cancelled")
+            }
+        }
+
+        func propose(_ commands: [[UInt8]], to node: NodeID, timeout: Duration) async throws -> ProposeAnswer {
+            let request = WireProposeRequest.with { $0.commands = commands.map { .init($0) } }
+            let reply: WireProposeReply = try await call(.propose, request, node)
+            return try ProposeAnswer(reply, commandCount: commands.count)
+        }
+
+        /// The host of the address is the node's name.
+        func join(_ request: JoinRequest, at address: PeerAddress, timeout: Duration) async throws -> JoinAnswer {
+            let reply: WireJoinReply = try await call(.join, request.wire, NodeID(rawValue: address.host))
+            return try JoinAnswer(reply)
+        }
+
+        func leave(_ request: LeaveRequest, through node: NodeID, timeout: Duration) async throws -> UInt64 {
+            let wire = WireLeaveRequest.with { ($0.node, $0.reason) = (request.node.rawValue, request.reason) }
+            let reply: WireLeaveReply = try await call(.leave, wire, node)
+            return reply.index
+        }
+
+        func exchange(_ gossip: [UInt8], with node: NodeID, timeout: Duration) async throws -> [UInt8] {
+            let reply: WireGossipExchange = try await call(
+                .gossipExchange,
+                WireGossipExchange.with { $0.state = .init(gossip) },
+                node
+            )
+            return [UInt8](reply.state)
+        }
+
+        func ping(_ node: NodeID, timeout: Duration) async throws -> PeerStanding {
+            let reply: WirePeerPong = try await call(.peerPing, WirePeerPing(), node)
+            return PeerStanding(reply)
+        }
+
+        func forward(_ call: ForwardedCall, to node: NodeID, answering sink: any RPCSink) async throws {
+            let payload = ByteBuffer(bytes: try call.wire.serializedBytes() as [UInt8])
+            try await perform(request(.forward, payload), node, deadline: call.deadline, sink)
+        }
+    }
+
+    /// Keeps the one answer of a call.
+    private final class Answer: RPCSink {
+        private let state = Mutex<ByteBuffer?>(nil)
+        var bytes: ByteBuffer? { state.withLock { $0 } }
+        func reply(_ bytes: ByteBuffer) { state.withLock { $0 = bytes } }
+        func send(_ bytes: ByteBuffer) async throws { reply(bytes) }
+    }
+}
