@@ -128,6 +128,7 @@ extension AgentProgram {
             replica: replica,
             peers: peers,
             group: group,
+            profile: configuration.gossip.profile,
             registry: registry,
             logger: logger,
             now: now,
@@ -154,6 +155,9 @@ extension AgentProgram {
             leader: leaderService,
             fencing: fencing,
             gossip: gossip,
+            certificateProblem: {
+                tls.problem ?? tls.certificate.renewalProblem(at: now(), file: configuration.identity.bundle)
+            },
             logger: logger,
             now: now
         )
@@ -170,7 +174,8 @@ extension AgentProgram {
                 vcpus: settings.capacity,
                 memory: settings.memory,
                 deviceCount: settings.devices.count,
-                takesJobs: settings.startsContainers
+                takesJobs: settings.startsContainers,
+                mayVote: configuration.cluster.voter == .auto
             ),
             logger: logger,
             now: now
@@ -209,7 +214,7 @@ extension AgentProgram {
             gossip,
             MaintenanceService(replica: replica, store: store, host: host, logger: logger, now: now),
             monitor,
-            TrustService(replica: replica, tls: tls, server: server, logger: logger),
+            TrustService(replica: replica, tls: tls, server: server, logger: logger, now: now),
             ControlServerService(server: server, grace: configuration.shutdown.grace),
         ]
         if configuration.metrics.isEnabled {

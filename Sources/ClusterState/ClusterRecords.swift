@@ -6,6 +6,7 @@ package import ClusterModel
 package struct SecretBytes: Sendable, Codable, Equatable, CustomStringConvertible, CustomDebugStringConvertible,
     CustomReflectable
 {
+    /// The secret itself: only for whoever uses it, never for a message.
     package var bytes: [UInt8]
 
     /// Takes the bytes as they are.

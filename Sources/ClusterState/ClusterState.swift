@@ -48,14 +48,10 @@ struct SubmissionKey: Hashable, Sendable {
 
 extension ClusterState {
     /// Every job, by rising submission time.
-    package var jobs: [JobRecord] {
-        records.values.sorted { ($0.submitted, $0.id) < ($1.submitted, $1.id) }
-    }
+    package var jobs: [JobRecord] { records.bySubmission() }
 
     /// Jobs that have not ended, by rising submission time.
-    package var liveJobs: [JobRecord] {
-        liveNames.values.compactMap { records[$0] }.sorted { ($0.submitted, $0.id) < ($1.submitted, $1.id) }
-    }
+    package var liveJobs: [JobRecord] { records.bySubmission(Array(liveNames.values)) }
 
     /// How many jobs have not ended.
     package var liveJobCount: Int { liveNames.count }

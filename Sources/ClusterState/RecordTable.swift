@@ -17,6 +17,14 @@ struct RecordTable: Sendable, Equatable {
     /// In no particular order: sort before the order matters.
     var values: [JobRecord] { boxes.values.map(\.record) }
 
+    /// The records of some jobs, or of all, by rising submission time.
+    ///
+    /// References are sorted, because a record is large.
+    func bySubmission(_ ids: [JobID]? = nil) -> [JobRecord] {
+        let chosen = ids.map { $0.compactMap { boxes[$0] } } ?? Array(boxes.values)
+        return chosen.sorted { ($0.record.submitted, $0.record.id) < ($1.record.submitted, $1.record.id) }.map(\.record)
+    }
+
     subscript(id: JobID) -> JobRecord? {
         get { boxes[id]?.record }
         set { boxes[id] = newValue.map(Box.init) }

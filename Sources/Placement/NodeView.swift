@@ -7,14 +7,8 @@ package struct NodeView: Sendable {
     package let record: NodeRecord
     /// Whether gossip suspects it, or the leader does not hear from it: nothing new is placed there.
     package let isSuspect: Bool
-    /// Memory limits of its jobs.
-    package private(set) var memory: ByteCount = .zero
-    /// Devices of its jobs.
-    package private(set) var deviceCount = 0
-    /// vCPUs, as means until the deadlines, that its jobs with deadlines and pinned allocations must have.
-    package private(set) var promised: VCPUCount = .zero
-    /// vCPUs that its best-effort jobs could use.
-    package private(set) var unpromised: VCPUCount = .zero
+    /// Its means, and what of them is promised.
+    private(set) var means: NodeMeans
     /// Its best-effort jobs.
     package private(set) var bestEffortCount = 0
     /// All its jobs.
@@ -22,26 +16,42 @@ package struct NodeView: Sendable {
     /// The work promised, by deadline.
     private(set) var demands: [FluidDemand] = []
     private(set) var pinned = 0.0
+    /// Jobs by their labels.
     private(set) var likenesses: [String: Int] = [:]
-    let seed: UInt64
+
+    /// Memory limits of its jobs.
+    package var memory: ByteCount { ByteCount(rawValue: means.memory) }
+    /// Devices of its jobs.
+    package var deviceCount: Int { means.devices }
+    /// vCPUs, as means until the deadlines, that its jobs with deadlines and pinned allocations must have.
+    package var promised: VCPUCount { VCPUCount(means.promised) }
+    /// vCPUs that its best-effort jobs could use.
+    package var unpromised: VCPUCount { VCPUCount(means.unpromised) }
 
     /// A node without jobs.
     package init(_ record: NodeRecord, isSuspect: Bool = false) {
         self.record = record
         self.isSuspect = isSuspect
-        seed = TieBreak.hash(record.node.rawValue)
+        means = NodeMeans(
+            vcpus: record.vcpus.rawValue,
+            memoryLimit: record.memory.rawValue,
+            deviceLimit: record.deviceCount,
+            isOpen: record.acceptsAssignments && !isSuspect && record.vcpus > .zero,
+            takesJobs: record.takesJobs,
+            seed: TieBreak.hash(record.node.rawValue)
+        )
     }
 
     /// Every node of a state that has not left, by name, with its jobs.
     package static func all(of state: ClusterState, suspects: Set<NodeID>, now: Timestamp) -> [NodeView] {
-        all(of: state, suspects: suspects, without: [], now: now)
+        all(of: state, with: state.liveJobs, suspects: suspects, now: now)
     }
 
-    /// The same, as if some jobs had no node.
+    /// The same, as if there were only these of the state's live jobs.
     static func all(
         of state: ClusterState,
+        with jobs: [JobRecord],
         suspects: Set<NodeID>,
-        without absent: Set<JobID>,
         now: Timestamp
     ) -> [NodeView] {
         var views = state.nodes.filter { $0.state != .left }.map {
@@ -49,9 +59,9 @@ package struct NodeView: Sendable {
         }
         var places: [NodeID: Int] = [:]
         for (index, view) in views.enumerated() { places[view.record.node] = index }
-        for job in state.liveJobs {
+        for job in jobs {
             let node = job.state.mayHaveContainer ? job.node : job.assignedNode
-            guard let node, let index = places[node], !absent.contains(job.id) else { continue }
+            guard let node, let index = places[node] else { continue }
             views[index].add(PlacementCandidate(job, now: now))
         }
         return views
@@ -60,9 +70,7 @@ package struct NodeView: Sendable {
     /// Promises the node's means to a job.
     package mutating func add(_ job: PlacementCandidate) {
         jobCount += 1
-        memory = memory + job.memory
-        deviceCount += job.specification.resources.gpus
-        promised += VCPUCount(job.rate)
+        means.add(job)
         if let demand = job.demand {
             let place = demands.firstIndex { $0.deadline > demand.deadline } ?? demands.endIndex
             demands.insert(demand, at: place)
@@ -70,34 +78,8 @@ package struct NodeView: Sendable {
             pinned += vcpus.rawValue
         } else {
             bestEffortCount += 1
-            unpromised += min(job.specification.resources.cpus, record.vcpus)
         }
         if !job.likeness.isEmpty { likenesses[job.likeness, default: 0] += 1 }
-    }
-
-    /// Jobs with the same labels.
-    func count(like job: PlacementCandidate) -> Int { job.likeness.isEmpty ? 0 : likenesses[job.likeness] ?? 0 }
-
-    /// What of the node is taken, as the job would feel it: the larger of its vCPUs and its memory, 1 is all of it.
-    ///
-    /// Best-effort jobs hardly disturb one with a deadline. A job that needs no devices feels those of a node as one more node full of
-    /// work, so that they stay free as long as others have room.
-    func load(for job: PlacementCandidate) -> Double {
-        let capacity = record.vcpus.rawValue
-        guard capacity > 0 else { return .infinity }
-        let others = unpromised.rawValue * (job.isBestEffort ? 1 : 0.1)
-        let vcpus = (promised.rawValue + others) / capacity
-        let bytes = record.memory > .zero ? Double(memory.rawValue) / Double(record.memory.rawValue) : 0
-        let devices = job.specification.resources.gpus == 0 && record.deviceCount > 0 ? 1.0 : 0
-        return max(vcpus, bytes) + devices
-    }
-
-    /// Whether the job's deadline and all promised here can surely be kept: mean rates add up to less than there is.
-    func keepsDeadlineSurely(of job: PlacementCandidate) -> Bool {
-        guard let demand = job.demand else { return true }
-        let capacity = record.vcpus.rawValue
-        return demand.work <= min(demand.limit, capacity) * demand.deadline
-            && promised.rawValue + job.rate <= capacity * (1 + 1e-9)
     }
 
     /// The exact answer, in O(n^2 log n) of the node's jobs with deadlines.
@@ -110,5 +92,69 @@ package struct NodeView: Sendable {
         all.insert(demand, at: all.firstIndex { $0.deadline > demand.deadline } ?? all.endIndex)
         for index in all.indices { all[index].limit = min(all[index].limit, capacity) }
         return FluidSchedule.latest(all, capacity: free).isFeasible
+    }
+}
+
+/// The numbers of a node that every choice looks at: small, so that looking at many nodes copies nothing else.
+struct NodeMeans: Sendable {
+    let vcpus: Double
+    /// Bytes.
+    let memoryLimit: Int64
+    let deviceLimit: Int
+    /// Whether it takes new jobs at all at the moment.
+    let isOpen: Bool
+    let takesJobs: Bool
+    let seed: UInt64
+    /// Promised bytes.
+    private(set) var memory: Int64 = 0
+    private(set) var devices = 0
+    private(set) var promised = 0.0
+    private(set) var unpromised = 0.0
+
+    init(
+        vcpus: Double,
+        memoryLimit: Int64,
+        deviceLimit: Int,
+        isOpen: Bool,
+        takesJobs: Bool,
+        seed: UInt64
+    ) {
+        self.vcpus = vcpus
+        self.memoryLimit = memoryLimit
+        self.deviceLimit = deviceLimit
+        self.isOpen = isOpen
+        self.takesJobs = takesJobs
+        self.seed = seed
+    }
+
+    mutating func add(_ job: PlacementCandidate) {
+        memory += job.memory.rawValue
+        devices += job.devices
+        promised += job.rate
+        if job.isBestEffort { unpromised += min(job.width, vcpus) }
+    }
+
+    /// Whether it is open and has room, whatever the job's constraints say.
+    func hasRoom(for job: PlacementCandidate) -> Bool {
+        isOpen && (job.memory == .zero || job.memory.rawValue <= memoryLimit - memory)
+            && (job.devices == 0 || job.devices <= deviceLimit - devices)
+    }
+
+    /// What of the node is taken, as the job would feel it: the larger of its vCPUs and its memory, 1 is all of it.
+    ///
+    /// Best-effort jobs hardly disturb one with a deadline. A job that needs no devices feels those of a node as one more node full of
+    /// work, so that they stay free as long as others have room.
+    func load(for job: PlacementCandidate) -> Double {
+        guard vcpus > 0 else { return .infinity }
+        let cpu = (promised + unpromised * (job.isBestEffort ? 1 : 0.1)) / vcpus
+        let bytes = memoryLimit > 0 ? Double(memory) / Double(memoryLimit) : 0
+        return max(cpu, bytes) + (job.devices == 0 && deviceLimit > 0 ? 1 : 0)
+    }
+
+    /// Whether the job's deadline and all promised here can surely be kept: mean rates add up to less than there is.
+    func keepsDeadlineSurely(of job: PlacementCandidate) -> Bool {
+        guard let demand = job.demand else { return true }
+        return demand.work <= min(demand.limit, vcpus) * demand.deadline
+            && promised + job.rate <= vcpus * (1 + 1e-9)
     }
 }

@@ -66,6 +66,15 @@ package enum Obstacle: Sendable, Equatable {
         }
     }
 
+    /// Whether two obstacles to one job have the same summary.
+    func isLike(_ other: Obstacle) -> Bool {
+        switch (self, other) {
+        case (.absent, .absent), (.memory, .memory), (.devices, .devices), (.checkpoint, .checkpoint): true
+        case (.label(let key, _, _), .label(let otherKey, _, _)): key == otherKey
+        default: self == other
+        }
+    }
+
     /// The first reason why the node cannot take the job: what the administrator and the job say comes before what is free.
     static func first(to job: PlacementCandidate, on node: NodeView) -> Obstacle? {
         let record = node.record

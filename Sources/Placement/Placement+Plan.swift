@@ -22,20 +22,27 @@ extension Placement {
         now: Timestamp,
         limit: Int = 512
     ) -> [Command] {
-        let queued = state.liveJobs.filter { $0.state == .queued }
-        let open = queued.filter { job in
-            guard let node = job.assignedNode else { return job.notBefore.map { $0 <= now } ?? true }
+        guard state.nodes.contains(where: { $0.state != .left }) else { return [] }
+        let jobs = state.liveJobs
+        let open = jobs.indices.filter { index in
+            guard jobs[index].state == .queued else { return false }
+            guard let node = jobs[index].assignment?.node else {
+                return jobs[index].notBefore.map { $0 <= now } ?? true
+            }
             return suspects.contains(node) || state.node(node)?.acceptsAssignments != true
         }
-        guard !open.isEmpty, state.nodes.contains(where: { $0.state != .left }) else { return [] }
+        guard !open.isEmpty else { return [] }
         // What a job holds where it cannot stay counts against nobody.
-        let moving = Set(open.lazy.filter { $0.assignedNode != nil }.map(\.id))
-        var nodes = NodeView.all(of: state, suspects: suspects, without: moving, now: now)
+        let isOpen = Set(open)
+        let others = jobs.indices.filter { !isOpen.contains($0) }.map { jobs[$0] }
+        var nodes = NodeView.all(of: state, with: others, suspects: suspects, now: now)
         var commands: [Command] = []
         var waiting: [(record: JobRecord, job: PlacementCandidate)] = []
         var budget = exactBudget
-        for record in open.sorted(by: isEarlier) {
+        let order = open.map { Urgency(jobs[$0], index: $0) }.sorted()
+        for urgency in order {
             guard commands.count < limit else { break }
+            let record = jobs[urgency.index]
             let job = PlacementCandidate(record, now: now)
             guard let selection = select(job, among: nodes, exactBudget: &budget) else {
                 waiting.append((record, job))
@@ -53,17 +60,6 @@ extension Placement {
         return commands
     }
 
-    /// Deadlines first, by time; then weight, then age.
-    private static func isEarlier(_ left: JobRecord, _ right: JobRecord) -> Bool {
-        let far = Timestamp(rawValue: .max)
-        let (leftDeadline, rightDeadline) = (left.deadline ?? far, right.deadline ?? far)
-        if leftDeadline != rightDeadline { return leftDeadline < rightDeadline }
-        if left.specification.weight != right.specification.weight {
-            return left.specification.weight > right.specification.weight
-        }
-        return (left.submitted, left.id) < (right.submitted, right.id)
-    }
-
     private static func command(
         withoutNodeFor record: JobRecord,
         _ job: PlacementCandidate,
@@ -78,5 +74,23 @@ extension Placement {
         // A node that only hesitates may keep what nobody else can take.
         guard state.node(node)?.acceptsAssignments != true else { return [] }
         return [.unassign(job: record.id, reason: reason, time: now)]
+    }
+}
+
+/// Deadlines first, by time; then weight, then age.
+private struct Urgency: Comparable {
+    let deadline: Timestamp
+    let weight: Double
+    /// Among the live jobs by age.
+    let index: Int
+
+    init(_ job: JobRecord, index: Int) {
+        deadline = job.deadline ?? Timestamp(rawValue: .max)
+        weight = job.specification.weight
+        self.index = index
+    }
+
+    static func < (left: Self, right: Self) -> Bool {
+        (left.deadline, -left.weight, left.index) < (right.deadline, -right.weight, right.index)
     }
 }

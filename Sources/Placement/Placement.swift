@@ -67,13 +67,13 @@ extension Placement {
         var best: Ranked?
         var possible: [Int] = []
         var keepingCount = 0
-        let sites = job.specification.spread == .sites ? counts(like: job, among: nodes) : [:]
+        let sites = job.spread == .sites ? counts(like: job, among: nodes) : [:]
         let isLate = job.deadline != nil && job.pinned == nil && job.demand == nil
-        for index in nodes.indices where Obstacle.first(to: job, on: nodes[index]) == nil {
+        for index in nodes.indices where canTake(job, index, of: nodes) {
             possible.append(index)
-            guard !isLate, nodes[index].keepsDeadlineSurely(of: job) else { continue }
+            guard !isLate, nodes[index].means.keepsDeadlineSurely(of: job) else { continue }
             keepingCount += 1
-            let ranked = Ranked(job, nodes[index], index: index, sites: sites)
+            let ranked = Ranked(job, index, of: nodes, sites: sites)
             if best.map({ ranked.isBetter(than: $0) }) ?? true { best = ranked }
         }
         guard !possible.isEmpty else { return nil }
@@ -86,7 +86,7 @@ extension Placement {
             )
         }
         // No node keeps it surely. Where the schedule can be tight it is asked exactly, in the order of preference.
-        let ranked = possible.map { Ranked(job, nodes[$0], index: $0, sites: sites) }.sorted { $0.isBetter(than: $1) }
+        let ranked = possible.map { Ranked(job, $0, of: nodes, sites: sites) }.sorted { $0.isBetter(than: $1) }
         if !isLate {
             for candidate in ranked.prefix(exactLimit) where exactBudget > 0 {
                 exactBudget -= 1
@@ -105,8 +105,22 @@ extension Placement {
         return Selection(index: least.index, keepsDeadline: false, possibleCount: possible.count, keepingCount: 0)
     }
 
+    /// The same as having no obstacle, but quick where there is one of the node's own or the job asks for nothing particular.
+    private static func canTake(_ job: PlacementCandidate, _ index: Int, of nodes: [NodeView]) -> Bool {
+        let means = nodes[index].means
+        guard means.hasRoom(for: job) else { return false }
+        return job.isUnconstrained ? means.takesJobs : Obstacle.first(to: job, on: nodes[index]) == nil
+    }
+
     private static func counts(like job: PlacementCandidate, among nodes: [NodeView]) -> [SiteID: Int] {
-        nodes.reduce(into: [:]) { $0[$1.record.site, default: 0] += $1.count(like: job) }
+        guard !job.likeness.isEmpty else { return [:] }
+        var counts: [SiteID: Int] = [:]
+        for index in nodes.indices {
+            if let count = nodes[index].likenesses[job.likeness] {
+                counts[nodes[index].record.site, default: 0] += count
+            }
+        }
+        return counts
     }
 }
 
@@ -118,17 +132,18 @@ private struct Ranked {
     /// Smaller is better; compared from the first.
     private let keys: (Double, Double, Double)
 
-    init(_ job: PlacementCandidate, _ node: NodeView, index: Int, sites: [SiteID: Int]) {
+    init(_ job: PlacementCandidate, _ index: Int, of nodes: [NodeView], sites: [SiteID: Int]) {
         self.index = index
-        load = node.load(for: job)
-        tie = TieBreak.mix(job.seed, node.seed)
-        let alike = Double(node.count(like: job))
-        switch job.specification.spread {
+        let means = nodes[index].means
+        load = means.load(for: job)
+        tie = TieBreak.mix(job.seed, means.seed)
+        let alike = job.likeness.isEmpty ? 0 : Double(nodes[index].likenesses[job.likeness] ?? 0)
+        switch job.spread {
         case .nodes: keys = (alike, load, 0)
-        case .sites: keys = (Double(sites[node.record.site] ?? 0), alike, load)
+        case .sites: keys = (sites.isEmpty ? 0 : Double(sites[nodes[index].record.site] ?? 0), alike, load)
         case .pack:
-            let wanted = job.isBestEffort ? job.specification.resources.cpus.rawValue : job.rate
-            let capacity = max(0.01, node.record.vcpus.rawValue)
+            let wanted = job.isBestEffort ? job.width : job.rate
+            let capacity = max(0.01, means.vcpus)
             // The fullest that has room; of those that have none, the emptiest.
             let hasRoom = load + min(wanted, capacity) / capacity <= 1 + 1e-9
             keys = hasRoom ? (0, -load, 0) : (1, load, 0)
@@ -159,7 +174,7 @@ extension Placement {
             why = "none of \(count) nodes can keep its deadline, and this one is the least late"
         } else {
             let what = job.deadline == nil || job.pinned != nil ? "can take the job" : "keep its deadline"
-            switch job.specification.spread {
+            switch job.spread {
             case .nodes: why = "the least taken of \(selection.keepingCount) that \(what)"
             case .sites:
                 why =
@@ -177,7 +192,7 @@ extension Placement {
         var counts: [(obstacle: Obstacle, count: Int)] = []
         for node in nodes {
             guard let obstacle = Obstacle.first(to: job, on: node) else { continue }
-            if let index = counts.firstIndex(where: { $0.obstacle.summary == obstacle.summary }) {
+            if let index = counts.firstIndex(where: { $0.obstacle.isLike(obstacle) }) {
                 counts[index].count += 1
             } else {
                 counts.append((obstacle, 1))

@@ -21,6 +21,15 @@ package struct PlacementCandidate: Sendable {
     let likeness: String
     /// Drawn from the identity, for ties.
     let seed: UInt64
+    /// Mean vCPUs that it must have from now to its deadline, or for ever when they are pinned.
+    let rate: Double
+    /// vCPUs that it can use at once.
+    let width: Double
+    /// Whole devices.
+    let devices: Int
+    let spread: JobSpecification.Spread
+    /// Whether every node that takes jobs will do, if it has room.
+    let isUnconstrained: Bool
 
     /// A job of the cluster.
     package init(_ record: JobRecord, now: Timestamp) {
@@ -68,14 +77,13 @@ package struct PlacementCandidate: Sendable {
         let largest = VCPUCount(65_536)
         demand = pinned == nil ? QoSController().demand(of: view, capacity: largest, now: now) : nil
         self.checkpointNode = checkpointNode
-        likeness = specification.labels.map { "\($0.key)\u{1F}\($0.value)" }.joined(separator: "\u{1E}")
+        likeness = specification.labels.map { $0.key + "\u{1F}" + $0.value }.joined(separator: "\u{1E}")
         seed = TieBreak.hash(view.id.rawValue)
-    }
-
-    /// Mean vCPUs that it must have from now to its deadline, or for ever when they are pinned.
-    var rate: Double {
-        if let pinned { return pinned.rawValue }
-        return demand.map { min($0.limit, $0.work / $0.deadline) } ?? 0
+        rate = pinned?.rawValue ?? demand.map { min($0.limit, $0.work / $0.deadline) } ?? 0
+        width = specification.resources.cpus.rawValue
+        devices = specification.resources.gpus
+        spread = specification.spread
+        isUnconstrained = checkpointNode == nil && specification.constraints == JobSpecification.Constraints()
     }
 
     /// Whether it gets what others leave.

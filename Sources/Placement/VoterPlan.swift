@@ -19,6 +19,7 @@ package struct VoterMember: Sendable, Equatable {
     package var member: UInt64
     package var site: SiteID
     package var role: NodeRole
+    /// Whether its vote counts; otherwise it is a learner.
     package var isVoter: Bool
     package var standing: Standing
     /// Whether its log is close enough to the leader's that its vote would count at once.

@@ -128,13 +128,15 @@ import Testing
             let inventory = "\(options.folder)/images/inventory.img"
             let dump = Task { [options] in try await first.checkpoint(running.id, options) }
             while !FileSystem.exists("\(hold).seen") {
-                try await Task.sleep(for: .milliseconds(1))  // polls: another process makes the file
+                try await Task.sleep(for: .milliseconds(1))  // polls: the file that the held runc writes
             }
             let second = try await newRuntime(node)
             let adoption = Task { try await second.adopt() }
-            try await Task.sleep(for: .milliseconds(300))  // polls: nothing, adoption must not end meanwhile
             let cgroup = try node.runtime.cgroup(of: running.id)
-            #expect(try cgroup.isFrozen(), "adoption must wait for the dump")
+            for _ in 0..<30 {
+                try #require(try cgroup.isFrozen(), "adoption must wait for the dump")
+                try await Task.sleep(for: .milliseconds(10))  // polls: the freezer
+            }
             try FileSystem.removeAll(hold)
             #expect(try await adoption.value.first?.wasThawed == true)
             #expect(FileSystem.exists(inventory), "CRIU was let come to its end")

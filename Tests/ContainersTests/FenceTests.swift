@@ -25,7 +25,7 @@ struct FenceTests {
             var end: Int64
             repeat {
                 end = try lend(.seconds(1), node)
-                try? await Task.sleep(for: .milliseconds(50))  // polls: a shim sees time
+                try? await pause(until: BootClock.nanoseconds() + Duration.milliseconds(50).nanoseconds)
             } while !Task.isCancelled
             return end
         }
@@ -40,8 +40,11 @@ struct FenceTests {
         }
     }
 
+    /// A lease is a matter of time, and the shims have no other clock than the machine's.
     private func pause(until moment: Int64) async throws {
-        try await Task.sleep(for: .nanoseconds(max(0, moment - BootClock.nanoseconds())))  // polls: a shim sees time
+        while BootClock.nanoseconds() < moment {
+            try await Task.sleep(for: .milliseconds(10))  // polls: the clock that leases are counted by
+        }
     }
 
     private func fenced(_ request: StartRequest) -> StartRequest {
@@ -62,7 +65,7 @@ struct FenceTests {
                 let running = try await node.runtime.start(fenced(node.request("a-1", ["/probe", "stubborn"])))
                 _ = try await node.line(of: running.id) { $0 == "ready" }
                 // Longer than what the shim knew at the start.
-                try await Task.sleep(for: .milliseconds(1200))  // polls: a shim sees time
+                try await pause(until: BootClock.nanoseconds() + Duration.milliseconds(1200).nanoseconds)
                 #expect(running.process.isAlive)
                 return running
             }
@@ -100,6 +103,14 @@ struct FenceTests {
             if let text { try FileSystem.replace(node.configuration.leaseFile, with: text) }
             #expect(try await node.runtime.exit(of: running.id).isFenced)
             #expect(BootClock.nanoseconds() >= end)
+        }
+    }
+
+    @Test func `Where no lease was ever written, there is none that could be over`() async throws {
+        try await TestNode.run { node in
+            let running = try await node.runtime.start(fenced(node.request("a-1", ["/probe", "exit", "4"])))
+            let exit = try await node.runtime.exit(of: running.id)
+            #expect(exit.cause == .code(4) && !exit.isFenced)
         }
     }
 
@@ -142,7 +153,9 @@ struct FenceTests {
             let request = fenced(node.request("a-1", ["/probe", "count"]))
             let (begun, _) = try await extending(node) {
                 let start = Task { try await runtime.start(request) }
-                while !FileSystem.exists("\(node.folder)/started") { try await Task.sleep(for: .milliseconds(5)) }  // polls: a shim sees time
+                while !FileSystem.exists("\(node.folder)/started") {
+                    try await Task.sleep(for: .milliseconds(5))  // polls: the file that the script writes
+                }
                 let number = try FileSystem.readLine("\(node.folder)/state/containers/a-1/init.pid")
                 let process = try #require(Int32(number).flatMap { ProcessIdentity(of: $0) })
                 #expect(process.isAlive)

@@ -109,7 +109,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
                         capacity: offer.vcpus,
                         memory: offer.memory,
                         deviceCount: offer.deviceCount,
-                        version: productVersion
+                        version: productVersion,
+                        labels: offer.mayVote ? [:] : [NodeOffer.noVote.key: NodeOffer.noVote.value]
                     )
                     let answer = try await peers.join(request, at: seed, timeout: .seconds(15))
                     directory.replace(with: answer.members, from: .joined)
@@ -231,6 +232,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             memory: offer.memory,
             deviceCount: offer.deviceCount,
             takesJobs: offer.takesJobs,
+            labels: offer.mayVote ? [] : [NodeOffer.noVote],
             isReady: isReady,
             time: now()
         )
@@ -278,6 +280,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
                     memory: request.memory,
                     deviceCount: request.deviceCount,
                     takesJobs: role == .worker,
+                    labels: request.labels.map { JobSpecification.Label(key: $0.key, value: $0.value) },
                     version: request.version,
                     isReady: false,
                     time: now()
@@ -372,4 +375,9 @@ struct NodeOffer: Sendable {
     var memory: ByteCount
     var deviceCount: Int
     var takesJobs: Bool
+    /// Whether the leader may give the node a vote.
+    var mayVote: Bool
+
+    /// The label by which the others know that a node wants no vote.
+    static let noVote = JobSpecification.Label(key: "godwit-voter", value: "never")
 }

@@ -36,7 +36,8 @@ final class LeaderFence: Fence {
         self.lease = lease
         self.logger = logger
         state = Mutex(State(authority: NodeAuthority(configuration: configuration), isAlone: isAlone))
-        write()
+        // What an agent before this one promised stands: containers go on while this one finds its cluster again.
+        if isAlone || (try? lease.read()) == .unlimited { write(newlyJoined: !isAlone) }
     }
 
     var mayRun: Bool { state.withLock { $0.isAlone || $0.authority.mayRun(at: .now) } }
@@ -46,21 +47,25 @@ final class LeaderFence: Fence {
 
     /// Takes note of how things stand in the group; a leader's answer comes with the time at which it was asked for.
     func note(isAlone: Bool, applied: LogIndex, answer: (index: LogIndex, sent: ContinuousClock.Instant)? = nil) {
-        state.withLock { state in
-            state.isAlone = isAlone
+        let wasAlone = state.withLock { state in
+            defer { state.isAlone = isAlone }
             if let answer { state.authority.granted(index: answer.index, toRequestSentAt: answer.sent) }
             state.authority.applied(through: applied)
+            return state.isAlone
         }
-        write()
+        write(newlyJoined: wasAlone && !isAlone)
     }
 
-    private func write() {
+    /// Writes the end of the right to run; one that is not alone any more has a whole timeout to hear from a leader.
+    private func write(newlyJoined: Bool) {
         let problem: String? = state.withLock { state in
             do {
                 if state.isAlone {
                     try lease.setUnlimited()
-                } else {
-                    try lease.extend(until: state.authority.deadline ?? .now)
+                } else if newlyJoined {
+                    try lease.extend(until: .now + configuration.partitionTimeout)
+                } else if let deadline = state.authority.deadline {
+                    try lease.extend(until: deadline)
                 }
                 state.problem = nil
                 return nil

@@ -17,6 +17,7 @@ final class GossipService: Service, GossipStreams {
     private let replica: Replica
     private let peers: any PeerLink
     private let group: any EventLoopGroup
+    private let profile: GossipConfiguration.Profile
     private let registry: MetricsRegistry
     private let logger: Logger
     private let now: @Sendable () -> Timestamp
@@ -30,12 +31,14 @@ final class GossipService: Service, GossipStreams {
         replica: Replica,
         peers: any PeerLink,
         group: any EventLoopGroup,
+        profile: GossipConfiguration.Profile,
         registry: MetricsRegistry,
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp,
         summary: @escaping @Sendable () async -> NodeFactsSummary
     ) {
         (self.facts, self.replica, self.peers, self.summary) = (facts, replica, peers, summary)
+        self.profile = profile
         (self.group, self.registry, self.logger, self.now) = (group, registry, logger, now)
     }
 
@@ -97,7 +100,7 @@ final class GossipService: Service, GossipStreams {
             let own = try await endpoint(of: address, port: port)
         else { throw RPCFailure(.unavailable, "this agent's own address is not known yet") }
         let loop = group.next()
-        let settings = MembershipSettings(
+        var settings = MembershipSettings(
             cluster: facts.cluster,
             node: facts.node,
             endpoint: MemberEndpoint(own),
@@ -107,6 +110,13 @@ final class GossipService: Service, GossipStreams {
             life: try .random(now: now()),
             seed: .random(in: .min ... .max)
         )
+        let sites = Set(await replica.state.nodes.filter(\.state.isLive).map(\.site))
+        settings.configuration =
+            switch profile {
+            case .lan: .lan
+            case .wan: .wan
+            case .auto: sites.count > 1 ? .wan : .lan
+            }
         let gossipPort = try await GossipPort.open(
             own,
             datagramByteLimit: settings.configuration.datagramByteLimit,

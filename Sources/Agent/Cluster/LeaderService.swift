@@ -165,8 +165,9 @@ actor LeaderService: Service {
 
     // MARK: Keys of the gossip
 
-    /// Makes the first keyring, and takes a rotation one step further: a new key is known to all before it is used, and used by all before the
-    /// older ones go. What is to be done next can be seen from the keyring, so a new leader goes on where the old one stopped.
+    /// Makes the first keyring, and takes a rotation one step further.
+    ///
+    /// A new key is known to all before it is used, and used by all before the older ones go. What is to be done next can be seen from the keyring, so a new leader goes on where the old one stopped.
     private func tendKeyring() async throws {
         let state = await replica.state
         guard !state.nodes.isEmpty else { return }
@@ -215,8 +216,10 @@ actor LeaderService: Service {
                     role: record?.role ?? .worker,
                     isVoter: status.membership.isVoter(member),
                     standing: standing(of: member, record, status, at: moment),
+                    // One that wants no vote is never ready for it.
                     isCaughtUp: member == status.member
-                        || status.peers.contains { $0.id == member && $0.match + 1000 >= status.lastIndex }
+                        || record?.label(NodeOffer.noVote.key) != NodeOffer.noVote.value
+                            && status.peers.contains { $0.id == member && $0.match + 1000 >= status.lastIndex }
                 )
             )
         }

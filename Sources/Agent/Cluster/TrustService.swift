@@ -11,6 +11,7 @@ struct TrustService: Service {
     let tls: ReloadableTLSContext
     let server: RPCServer
     let logger: Logger
+    let now: @Sendable () -> Timestamp
     /// A revocation is in force everywhere after so long, on open connections too.
     let period: Duration = .seconds(1)
 
@@ -24,6 +25,9 @@ struct TrustService: Service {
                     refuse(revocations)
                 }
                 takeOverIdentity()
+                // A handshake cannot know what expires while the connection is open.
+                let moment = now()
+                server.disconnect { $0.notAfter < moment }
                 try? await Task.sleep(for: period)
             }
         }

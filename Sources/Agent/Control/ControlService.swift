@@ -25,6 +25,8 @@ struct ControlService: RPCHandler {
     let leader: LeaderService?
     let fencing: FencingConfiguration
     let gossip: GossipService?
+    /// What is wrong with this agent's certificate.
+    let certificateProblem: @Sendable () -> String?
     let logger: Logger
     let now: @Sendable () -> Timestamp
 
@@ -43,6 +45,7 @@ struct ControlService: RPCHandler {
         leader: LeaderService? = nil,
         fencing: FencingConfiguration = FencingConfiguration(),
         gossip: GossipService? = nil,
+        certificateProblem: @escaping @Sendable () -> String? = { nil },
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp
     ) {
@@ -57,6 +60,7 @@ struct ControlService: RPCHandler {
         self.leader = leader
         self.fencing = fencing
         self.gossip = gossip
+        self.certificateProblem = certificateProblem
         self.logger = logger
         self.now = now
     }
