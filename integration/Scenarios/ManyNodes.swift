@@ -74,6 +74,8 @@ private struct ClusterStory {
 
         promised += try await useAgain(workers + [leader])
         chapter("\(workers[0].name), \(workers[1].name) and \(leader.name) have jobs again")
+        promised += try await stopLeader(chapter)
+        promised += try await killAll(chapter)
         try await endAll(promised, chapter)
         try noneLivedTwice(promised)
         try await stop()
@@ -294,6 +296,75 @@ private struct ClusterStory {
             throw Broken("none on \(missing.joined(separator: ", "))")
         }
         return promised
+    }
+
+    /// Stops the leader for less than the nodes' right to run lasts; what it believes when it goes on must do no harm.
+    private func stopLeader(_ chapter: (String) -> Void) async throws -> [Promised] {
+        guard let leader = try cluster.leader() else { throw Broken("no agent says that it leads") }
+        let others = cluster.others(than: leader)
+        let before = try await incarnations(asking: others[0])
+        try await leader.pause()
+        let began = ContinuousClock.now
+        let first = try await submitUntilAcknowledged("while-stopped", through: others)
+        chapter(
+            "\(leader.name) led and is stopped; a submission is acknowledged \(began.duration(to: .now).text) later"
+        )
+        let rest = .seconds(4) - began.duration(to: .now)
+        if rest > .zero { try await Task.sleep(for: rest) }
+        try await leader.goOn()
+        let second = try await submitUntilAcknowledged("when-it-goes-on", through: [leader])
+        _ = try await run.eventually("sight of both jobs by \(leader.name)", every: pause) {
+            let known = try await jobs(leader).map(\.id)
+            return known.contains(first.id) && known.contains(second.id) ? true : nil
+        }
+        let after = try await incarnations(asking: others[0])
+        let disturbed = before.filter { after[$0.key] != $0.value }.keys.sorted()
+        try expect(disturbed.isEmpty, "jobs began anew although no node was away for long: \(disturbed)")
+        chapter("\(leader.name) goes on and follows; no job was disturbed")
+        return [first, second]
+    }
+
+    /// How often each running job has begun.
+    private func incarnations(asking agent: AgentProcess) async throws -> [String: UInt32] {
+        let running = try await jobs(agent).filter { $0.state == "running" }
+        return Dictionary(uniqueKeysWithValues: running.map { ($0.id, $0.incarnation) })
+    }
+
+    private func submitUntilAcknowledged(_ name: String, through agents: [AgentProcess]) async throws -> Promised {
+        let document = try document(name, seconds: 1)
+        var attempts = 0
+        let id = try await run.eventually("an acknowledgement of \(name)") {
+            attempts += 1
+            return try await agents[attempts % agents.count].ask {
+                try await $0.submit(document, folder: "/", key: "key-\(name)", timeout: .seconds(5))
+            }
+        }
+        return Promised(id: id, name: name, ends: true)
+    }
+
+    /// Kills all agents at once, as a bad upgrade would, and starts them again.
+    private func killAll(_ chapter: (String) -> Void) async throws -> [Promised] {
+        let before = try await incarnations(asking: cluster.agents[0])
+        let began = ContinuousClock.now
+        for agent in cluster.agents { try await agent.end(SIGKILL) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for agent in cluster.agents { group.addTask { try await agent.start() } }
+            try await group.waitForAll()
+        }
+        let submitted = try await submitUntilAcknowledged("after-all-died", through: cluster.agents)
+        chapter(
+            "all agents are killed and started; a submission is acknowledged \(began.duration(to: .now).text) later"
+        )
+        let after = try await run.eventually("the going on of \(before.count) jobs", within: .seconds(60), every: pause)
+        {
+            let now = try await incarnations(asking: cluster.agents[0])
+            return before.keys.allSatisfy { now[$0] != nil } ? now : nil
+        }
+        let adopted = before.count { after[$0.key] == $0.value }
+        chapter(
+            "\(before.count) jobs go on, \(adopted) of them in the same container, after \(began.duration(to: .now).text)"
+        )
+        return [submitted]
     }
 
     // MARK: The end
