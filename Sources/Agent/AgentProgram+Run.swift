@@ -189,7 +189,7 @@ extension AgentProgram {
             handler: RoutingHandler(
                 node: node,
                 local: gate,
-                peers: PeerService(delegate: clusterNode, directory: directory),
+                peers: PeerService(delegate: clusterNode, directory: directory, heard: { peers.heard(from: $0) }),
                 link: peers,
                 routing: clusterNode
             )

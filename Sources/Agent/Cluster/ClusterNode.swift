@@ -143,6 +143,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         }
         // A leader that stops hands over, so that nobody has to wait for an election.
         await replica.handOver()
+        await replica.hurry()
         inboxEntry.finish()
     }
 

@@ -1,18 +1,22 @@
 import ClusterModel
 import ClusterState
+import LinuxSystem
 import Logging
 import Raft
 import Synchronization
 
 /// Whether this node has the right to run containers.
 protocol Fence: Sendable {
-    /// Whether containers may be started, restored and left running now.
+    /// Whether containers may be started and restored now.
     var mayRun: Bool { get }
+    /// Whether those that run must end now: what was promised to them is over.
+    var mustEnd: Bool { get }
 }
 
 /// The fence of a node that nobody else could take the jobs of.
 struct NoFence: Fence {
     var mayRun: Bool { true }
+    var mustEnd: Bool { false }
 }
 
 /// Keeps this node's right to run containers alive by asking the leader for it, and writes its end where the shims see it.
@@ -23,6 +27,8 @@ final class LeaderFence: Fence {
         var authority: NodeAuthority
         /// Whether this member is the whole group, as of the last look.
         var isAlone: Bool
+        /// Until when the shims let containers run, as far as this agent knows: its own word, or that of the agent before it.
+        var promised: ContinuousClock.Instant
         var problem: String?
     }
 
@@ -35,12 +41,23 @@ final class LeaderFence: Fence {
         self.configuration = configuration
         self.lease = lease
         self.logger = logger
-        state = Mutex(State(authority: NodeAuthority(configuration: configuration), isAlone: isAlone))
         // What an agent before this one promised stands: containers go on while this one finds its cluster again.
-        if isAlone || (try? lease.read()) == .unlimited { write(newlyJoined: !isAlone) }
+        let found = try? lease.read()
+        var promised = ContinuousClock.now
+        if case .until(let nanoseconds)? = found {
+            promised += .nanoseconds(max(0, nanoseconds - BootClock.nanoseconds()))
+        }
+        state = Mutex(
+            State(authority: NodeAuthority(configuration: configuration), isAlone: isAlone, promised: promised)
+        )
+        if isAlone || found == .unlimited { write(newlyJoined: !isAlone) }
     }
 
     var mayRun: Bool { state.withLock { $0.isAlone || $0.authority.mayRun(at: .now) } }
+
+    var mustEnd: Bool {
+        state.withLock { !$0.isAlone && !$0.authority.mayRun(at: .now) && $0.promised <= .now }
+    }
 
     /// How often the leader is asked.
     var period: Duration { min(.seconds(1), configuration.partitionTimeout / 10) }
@@ -63,8 +80,10 @@ final class LeaderFence: Fence {
                 if state.isAlone {
                     try lease.setUnlimited()
                 } else if newlyJoined {
-                    try lease.extend(until: .now + configuration.partitionTimeout)
-                } else if let deadline = state.authority.deadline {
+                    state.promised = .now + configuration.partitionTimeout
+                    try lease.extend(until: state.promised)
+                } else if let deadline = state.authority.deadline, deadline > state.promised {
+                    state.promised = deadline
                     try lease.extend(until: deadline)
                 }
                 state.problem = nil

@@ -65,7 +65,7 @@ actor Replica {
     /// Proposals that may wait; more are refused at once.
     private let queueLimit = 10_000
     /// How long a change may take before its proposer is told that its fate is unknown.
-    private let patience: Duration
+    private var patience: Duration
 
     /// Reads what the store holds; throws when it cannot be read or was written by a newer version.
     ///
@@ -318,6 +318,9 @@ actor Replica {
         let deadline = clock() + raft.electionTimeout * 2
         while node.isLeader, clock() < deadline { try? await Task.sleep(for: .milliseconds(5)) }
     }
+
+    /// Lets changes take a second at most from now on: this agent stops, and others may not reach it any more.
+    func hurry() { if !isAlone { patience = min(patience, .seconds(1)) } }
 
     /// Returns when everything that was acknowledged to anybody before this call is applied here; false when this member does not lead
     /// or has lost the lead.
