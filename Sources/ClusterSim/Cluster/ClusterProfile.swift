@@ -27,7 +27,9 @@ package struct ClusterProfile: Sendable {
     }
 
     package let name: Name
+    /// Agents of the cluster, 1...9.
     package let agentCount: Int
+    /// How many of them vote at the beginning; the others are learners.
     package let voterCount: Int
     /// Of a thousand messages.
     let lossPermille: Int

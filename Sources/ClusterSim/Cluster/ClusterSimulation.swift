@@ -255,31 +255,43 @@ package final class ClusterSimulation {
 
 /// What became of one run.
 package struct ClusterRunReport: Sendable {
+    /// Repeats the run, together with its options.
     package let seed: UInt64
     package let profile: ClusterProfile.Name
+    /// Agents of the cluster.
     package let agents: Int
+    /// How many of them voted at the beginning.
     package let voters: Int
     /// Empty when every promise held; the first one says what went wrong.
     package let violations: [String]
     /// Equal for equal runs.
     package let digest: UInt64
+    /// Events that were carried out.
     package let events: Int
     package let statistics: ClusterStatistics
 }
 
 /// What happened in a run, to see that it was worth running.
 package struct ClusterStatistics: Sendable {
+    /// Submissions that were acknowledged.
     package var jobs = 0
+    /// Requests of clients that were accepted, submissions among them.
     package var acknowledged = 0
+    /// Reads that were answered.
     package var reads = 0
+    /// Containers that were begun.
     package var containers = 0
     /// Containers that were stopped because their node had lost its authority.
     package var fenced = 0
     /// Proposals that a node is lost.
     package var lost = 0
+    /// Terms in which somebody led.
     package var reigns = 0
+    /// Agents that were killed and machines that lost their power.
     package var crashes = 0
+    /// Snapshots that an agent took from another.
     package var snapshots = 0
+    /// Entries of the log that were committed.
     package var committed = 0
     /// Virtual time that passed.
     package var milliseconds = 0

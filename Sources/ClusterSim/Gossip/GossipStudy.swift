@@ -5,6 +5,7 @@ import SWIM
 package struct GossipStudy: Sendable, Encodable {
     /// What a pool is put through.
     package struct Shape: Sendable {
+        /// Members of the pool, at least 2.
         package var members = 100
         /// Part of all datagrams that is lost.
         package var loss = 0.0
