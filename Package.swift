@@ -104,7 +104,7 @@ let package = Package(
         // MARK: Verification
         .target(
             name: "ClusterSim",
-            dependencies: ["ClusterModel", "ClusterState", "QoS", "Raft", "WireFormat"]
+            dependencies: ["ClusterModel", "ClusterState", "QoS", "Raft", "SWIM", "WireFormat"]
         ),
         .executableTarget(name: "godwit-sim", dependencies: ["ClusterSim", "ClusterModel", "QoS", argumentParser]),
         .executableTarget(
@@ -126,7 +126,7 @@ let package = Package(
             exclude: ["Stored"]
         ),
         .testTarget(name: "PlacementTests", dependencies: ["Placement", "QoS", "ClusterState", "ClusterModel"]),
-        .testTarget(name: "SWIMTests", dependencies: ["SWIM", "ClusterModel", "WireFormat"]),
+        .testTarget(name: "SWIMTests", dependencies: ["ClusterSim", "SWIM", "ClusterModel", "WireFormat"]),
         .testTarget(
             name: "RaftTests",
             dependencies: ["Raft", "ClusterModel", "WireFormat"],
@@ -173,7 +173,7 @@ let package = Package(
             dependencies: ["godwit", "ClusterModel", "ControlMessages", protobuf, argumentParser],
             exclude: ["Golden"]
         ),
-        .testTarget(name: "ClusterSimTests", dependencies: ["ClusterSim", "ClusterModel", "QoS"]),
+        .testTarget(name: "ClusterSimTests", dependencies: ["ClusterSim", "ClusterModel", "QoS", "Raft"]),
         .testTarget(name: "TidyTests"),
     ]
 )

@@ -114,6 +114,23 @@ struct PeersRoutingTests {
         }
     }
 
+    @Test func `A view that the leader had begun when it went away is answered from here`() async throws {
+        try await Self.withLeader { bench, agents in
+            let began = Promised<Void>()
+            agents[0].local.answer { _ in
+                began.give(())
+                await untilCancelled()
+            }
+            agents[1].local.answer { $0.reply(WireJobListReply.with { $0.jobs = [.with { $0.name = "here" }] }) }
+            let user = try await bench.user(at: agents[1])
+            async let list: WireJobListReply = user.call(.jobList, WireJobListRequest(), timeout: Self.wait)
+            try await began.value()
+            await agents[0].stop()
+            #expect(try await list.jobs[0].name == "here")
+            await user.close()
+        }
+    }
+
     @Test func `Without a leader a change waits for one, and then says so`() async throws {
         try await PeersBench.with(["a", "b"], leaderPatience: .milliseconds(30)) { bench, agents in
             let user = try await bench.user(at: agents[1])

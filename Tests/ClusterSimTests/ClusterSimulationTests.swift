@@ -7,7 +7,7 @@ struct ClusterSimulationTests {
     static let origin = ContinuousClock().systemEpoch
     private static let parts = 8
     private static let seedsPerPart =
-        (ProcessInfo.processInfo.environment["GODWIT_SEEDS"].flatMap(Int.init) ?? 80) / parts
+        (ProcessInfo.processInfo.environment["GODWIT_SEEDS"].flatMap(Int.init) ?? 200) / parts
 
     @Test(arguments: 0..<parts)
     func `Every promise holds under every kind of fault`(part: Int) {

@@ -1,4 +1,5 @@
 import ClusterModel
+import ClusterSim
 import SWIM
 import Testing
 

@@ -115,7 +115,7 @@ struct RoutingHandler: RPCHandler {
     private func askHolder(_ call: RPCCall, _ holder: NodeID, elseHere: Bool) async throws {
         do {
             try await link.forward(call.forwarded(to: .holder), to: holder, answering: call.sink)
-        } catch let failure as RPCFailure where failure.wasNotBegun && elseHere {
+        } catch let failure as RPCFailure where elseHere && call.mayBeAnsweredElsewhere(after: failure) {
             try await answer(call)
         }
     }
@@ -129,7 +129,9 @@ struct RoutingHandler: RPCHandler {
             case .at(let leader) where arrival == .fromCaller:
                 do {
                     return try await link.forward(call.forwarded(to: .leader), to: leader, answering: call.sink)
-                } catch let failure as RPCFailure where failure.wasNotBegun {
+                } catch let failure as RPCFailure
+                    where failure.wasNotBegun || elseHere && call.mayBeAnsweredElsewhere(after: failure)
+                {
                     refusal = failure
                 }
             case .at(let leader):
@@ -187,6 +189,14 @@ struct RoutingHandler: RPCHandler {
 }
 
 extension RPCCall {
+    /// Whether a view that failed there may be answered from here.
+    ///
+    /// Looking twice does no harm, so it need not be known whether the other agent had begun before it went away; but what was already
+    /// handed out of a stream cannot be taken back.
+    fileprivate func mayBeAnsweredElsewhere(after failure: RPCFailure) -> Bool {
+        failure.wasNotBegun || (failure.code == .unavailable && !method.isStreamed)
+    }
+
     /// The call as it is passed on.
     fileprivate func forwarded(to target: ForwardedCall.Target) -> ForwardedCall {
         ForwardedCall(request: request, target: target, deadline: deadline)

@@ -51,8 +51,6 @@ package struct ClusterBugs: OptionSet, Sendable {
     package static let grantsWithoutConfirmation = ClusterBugs(rawValue: 1 << 30)
     /// A restarted agent does not look for containers of its last life.
     package static let forgetsContainers = ClusterBugs(rawValue: 1 << 31)
-    /// The exit of an older container is reported for the present incarnation.
-    package static let reportsUnderNewIncarnation = ClusterBugs(rawValue: 1 << 32)
     /// A leader gives the jobs of a silent node to others without waiting.
-    package static let takesJobsOfSilentNode = ClusterBugs(rawValue: 1 << 33)
+    package static let takesJobsOfSilentNode = ClusterBugs(rawValue: 1 << 32)
 }

@@ -84,7 +84,7 @@ extension ClusterSimulation {
         schedule(.request(number, attempt: lastAttempt, agent: agent), after: clientDelay())
         schedule(
             .timeout(number, attempt: lastAttempt),
-            after: Int64.random(in: 400_000_000...1_500_000_000, using: &generator)
+            after: Int64.random(in: 400_000_000...2_500_000_000, using: &generator)
         )
     }
 

@@ -27,7 +27,9 @@ package struct ClusterProfile: Sendable {
     }
 
     package let name: Name
+    /// Agents of the cluster, 1...9.
     package let agentCount: Int
+    /// How many of them vote at the beginning; the others are learners.
     package let voterCount: Int
     /// Of a thousand messages.
     let lossPermille: Int
@@ -47,7 +49,13 @@ package struct ClusterProfile: Sendable {
     /// What can be inflicted.
     enum Fault {
         case killAgent, crashMachine, powerFailure, cutHalves, cutOne, cutLinks, mend, pauseAgent, pauseLong, transfer
-        case changeVoters, cutBusyNode, pauseBusyNode, isolateLeader
+        case changeVoters, cutBusyNode, pauseBusyNode, pauseLeader, isolateLeader
+        /// The leader and a node that runs something are cut off together, and the leader stops for a while.
+        case pauseLeaderWithFriend
+        /// A node is heard no more, and stops just when an answer is on the way to it.
+        case pauseAndMute
+        /// A machine loses its power when its agent has just begun a container.
+        case crashAtCreation
     }
 
     /// Whether clocks stay within what leases and fencing bear.
@@ -79,14 +87,24 @@ package struct ClusterProfile: Sendable {
             case .mixed, .calm: []
             case .lossy: [.mend]
             case .partitions: [.cutHalves, .cutOne, .cutLinks, .cutBusyNode, .cutBusyNode, .isolateLeader, .mend]
-            case .pauses: [.pauseAgent, .pauseLong, .pauseBusyNode, .pauseBusyNode]
-            case .crashes: [.killAgent, .killAgent, .crashMachine, .crashMachine, .powerFailure]
-            case .disks: [.killAgent, .crashMachine, .powerFailure, .isolateLeader, .mend]
+            case .pauses:
+                [
+                    .pauseAgent, .pauseLong, .pauseBusyNode, .pauseLeader, .pauseLeader, .pauseLeaderWithFriend,
+                    .pauseAndMute, .mend,
+                ]
+            case .crashes:
+                [
+                    .killAgent, .killAgent, .crashMachine, .crashMachine, .crashAtCreation, .crashAtCreation,
+                    .powerFailure,
+                ]
+            case .disks:
+                [.killAgent, .crashMachine, .crashAtCreation, .crashAtCreation, .powerFailure, .isolateLeader, .mend]
             case .elections: [.transfer, .transfer, .isolateLeader, .changeVoters, .mend, .pauseAgent, .killAgent]
             case .storm:
                 [
                     .killAgent, .crashMachine, .powerFailure, .cutHalves, .cutOne, .cutLinks, .mend, .mend, .pauseAgent,
-                    .pauseLong, .transfer, .changeVoters, .cutBusyNode, .pauseBusyNode, .isolateLeader,
+                    .pauseLong, .transfer, .changeVoters, .cutBusyNode, .pauseBusyNode, .isolateLeader, .pauseLeader,
+                    .pauseLeaderWithFriend, .pauseAndMute, .crashAtCreation,
                 ]
             case .clocks: [.killAgent, .cutHalves, .cutBusyNode, .pauseAgent, .transfer, .isolateLeader, .mend]
             }

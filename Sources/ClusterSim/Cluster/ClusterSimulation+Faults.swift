@@ -57,6 +57,20 @@ extension ClusterSimulation {
         case .mend: cut = []
         case .pauseAgent: pause(draw(0..<2) == 0 ? someLeader() ?? someAgent() : someAgent(), for: 50..<1500)
         case .pauseBusyNode: pause(someBusy(), for: 1500..<7000)
+        case .pauseLeader:
+            guard let leader = someLeader() else { return }
+            // Cut off as well, it learns of nothing but what time it is when it goes on.
+            if draw(0..<2) == 0 { cut(isSymmetric: true) { from, _ in from == leader } }
+            pause(leader, for: 600..<1900)
+        case .pauseLeaderWithFriend:
+            guard let leader = someLeader() else { return }
+            let friend = someBusy()
+            cut(isSymmetric: true) { from, to in
+                (from == leader || from == friend) && to != leader && to != friend
+            }
+            pause(leader, for: 900..<1950)
+        case .pauseAndMute: trap = .pauseAndMute(someBusy())
+        case .crashAtCreation: trap = .crashAtCreation
         case .pauseLong: pause(someLeader() ?? someAgent(), for: 1500..<7000)
         case .transfer:
             guard let leader = someLeader(), agents[leader].busyUntil <= now else { return }
@@ -73,6 +87,23 @@ extension ClusterSimulation {
         agents[number].crash(losesPower: losesPower)
         schedule(.restart(number), after: Int64(draw(down)) * millisecond)
     }
+
+    /// The agent has just asked for authority.
+    func noteAsked(_ number: Int) {
+        guard trap == .pauseAndMute(number), now < faultsEnd else { return }
+        trap = nil
+        cut(isSymmetric: false) { from, _ in from == number }
+        pause(number, for: 600..<1950)
+    }
+
+    /// The agent has just begun a container.
+    func noteCreated(on number: Int) {
+        guard trap == .crashAtCreation, now < faultsEnd else { return }
+        trap = nil
+        schedule(.powerLoss(number), after: Int64(draw(0..<40)) * millisecond)
+    }
+
+    func losePower(_ number: Int) { crash(number, losesPower: true, down: 2600..<6000) }
 
     private func pause(_ number: Int, for time: Range<Int>) {
         agents[number].busyUntil = max(agents[number].busyUntil, now + Int64(draw(time)) * millisecond)
@@ -108,7 +139,7 @@ extension ClusterSimulation {
     // MARK: After the faults
 
     func heal() {
-        cut = []
+        (cut, trap) = ([], nil)
         for agent in agents {
             agent.busyUntil = min(agent.busyUntil, now + millisecond)
             agent.start()

@@ -33,7 +33,7 @@ enum ContainerStep {
 extension SimulatedAgent {
     /// What the agent does at short intervals.
     func beat() {
-        if world.now % (2 * world.beatInterval) < world.beatInterval || authority.deadline == nil { askForAuthority() }
+        if world.now % (4 * world.beatInterval) < world.beatInterval || authority.deadline == nil { askForAuthority() }
         register()
         control()
         place()
@@ -108,7 +108,6 @@ extension SimulatedAgent {
             } else if mayRun {
                 let older = containers.last { $0.job == job.id && !$0.isForgotten }
                 if let older, !older.isGone { return kill(older.number) }
-                if bugs.contains(.reportsUnderNewIncarnation), let exit = older?.exit { return report(exit, of: job) }
                 create(job)
             }
         case .run, .checkpoint:
@@ -144,6 +143,7 @@ extension SimulatedAgent {
         containers.append(container)
         scheduleFence(container)
         world.statistics.containers += 1
+        world.noteCreated(on: number)
         let time = Int64.random(in: 5_000_000...150_000_000, using: &world.generator)
         world.schedule(.container(number, container.number, .created), after: time)
     }

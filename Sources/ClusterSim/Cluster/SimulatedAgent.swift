@@ -10,6 +10,14 @@ enum Packet {
     case grant(index: LogIndex, sent: ContinuousClock.Instant)
     case request(number: UInt64, ClusterRequest)
     case reply(number: UInt64, ClusterReply)
+
+    /// Whether it does no harm when it comes twice.
+    var mayBeRepeated: Bool {
+        switch self {
+        case .raft, .ping, .grant: true
+        case .request, .reply: false
+        }
+    }
 }
 
 /// What an agent asks of the leader for somebody else.
@@ -205,12 +213,10 @@ final class SimulatedAgent {
         let ready = work.removeFirst()
         raft?.persisted(ready.number, now: now)
         if !bugs.contains(.sendsEarly) { send(ready.messages) }
-        if let snapshot = ready.snapshot, !bugs.contains(.forgetsRestore) {
+        if let snapshot = ready.snapshot {
             world.statistics.snapshots += 1
-            machine = ReplicatedMachine(
-                applied: snapshot.metadata.index,
-                state: world.values.state(snapshot.data) ?? ClusterState()
-            )
+            let state = bugs.contains(.forgetsRestore) ? machine.state : world.values.state(snapshot.data)
+            machine = ReplicatedMachine(applied: snapshot.metadata.index, state: state ?? ClusterState())
             previousState = machine.state
             world.checkers.compare(machine.state, at: machine.applied, of: number)
             // What was decided in between is not in a snapshot.
@@ -343,7 +349,7 @@ final class SimulatedAgent {
             lastNumber += 1
             let context = lastNumber
             reads[context] = asker
-            let mode: ReadMode = world.profile.hasSoundClocks && context % 2 == 0 ? .lease : .quorum
+            let mode: ReadMode = world.profile.hasSoundClocks && context % 4 != 0 ? .lease : .quorum
             do throws(ReadError) { try self.raft?.requestRead(context, mode: mode, now: now) } catch {
                 reads[context] = nil
                 answer(asker, .unavailable)
@@ -408,6 +414,7 @@ final class SimulatedAgent {
             grant(to: number, sent: now)
         } else {
             world.send(.ping(sent: now), from: number, to: Int(leader.rawValue) - 1)
+            world.noteAsked(number)
         }
     }
 

@@ -1,40 +1,69 @@
 import ClusterModel
 
 /// Events by time; equal times in the order in which they were pushed.
+///
+/// Events stay where they are while the heap moves their places: they are large.
 struct EventQueue<Event> {
-    private var heap: [(time: Int64, number: UInt64, event: Event)] = []
-    private var pushed: UInt64 = 0
+    private struct Place {
+        let time: Int64
+        let number: UInt64
+        let slot: Int
+    }
 
-    var count: Int { heap.count }
+    private var heap: [Place] = []
+    private var events: [Event?] = []
+    private var free: [Int] = []
+    private var pushed: UInt64 = 0
 
     mutating func push(_ event: Event, at time: Int64) {
         pushed += 1
-        heap.append((time, pushed, event))
-        var child = heap.count - 1
-        while child > 0, isBefore(child, (child - 1) / 2) {
-            heap.swapAt(child, (child - 1) / 2)
-            child = (child - 1) / 2
+        let slot: Int
+        if let last = free.popLast() {
+            slot = last
+            events[slot] = event
+        } else {
+            slot = events.count
+            events.append(event)
         }
+        let place = Place(time: time, number: pushed, slot: slot)
+        heap.append(place)
+        var child = heap.count - 1
+        while child > 0 {
+            let parent = (child - 1) / 2
+            let above = heap[parent]
+            guard Self.isBefore(place, above) else { break }
+            heap[child] = above
+            child = parent
+        }
+        heap[child] = place
     }
 
     mutating func pop() -> (time: Int64, event: Event)? {
-        guard let last = heap.indices.last else { return nil }
-        heap.swapAt(0, last)
-        let first = heap.removeLast()
-        var parent = 0
-        while true {
-            var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && isBefore(child, least) {
-                least = child
-            }
-            if least == parent { return (first.time, first.event) }
-            heap.swapAt(parent, least)
-            parent = least
-        }
+        guard let first = heap.first, let event = events[first.slot], let last = heap.popLast() else { return nil }
+        events[first.slot] = nil
+        free.append(first.slot)
+        if !heap.isEmpty { sink(last) }
+        return (first.time, event)
     }
 
-    private func isBefore(_ left: Int, _ right: Int) -> Bool {
-        (heap[left].time, heap[left].number) < (heap[right].time, heap[right].number)
+    /// Puts a place where it belongs, from the top.
+    private mutating func sink(_ place: Place) {
+        let count = heap.count
+        var parent = 0
+        while true {
+            var child = 2 * parent + 1
+            guard child < count else { break }
+            if child + 1 < count, Self.isBefore(heap[child + 1], heap[child]) { child += 1 }
+            let below = heap[child]
+            guard Self.isBefore(below, place) else { break }
+            heap[parent] = below
+            parent = child
+        }
+        heap[parent] = place
+    }
+
+    private static func isBefore(_ left: Place, _ right: Place) -> Bool {
+        left.time != right.time ? left.time < right.time : left.number < right.number
     }
 }
 
