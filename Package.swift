@@ -104,7 +104,7 @@ let package = Package(
         // MARK: Verification
         .target(
             name: "ClusterSim",
-            dependencies: ["ClusterModel", "ClusterState", "QoS", "Raft", "SWIM", "WireFormat"]
+            dependencies: ["ClusterModel", "ClusterState", "Placement", "QoS", "Raft", "SWIM", "WireFormat"]
         ),
         .executableTarget(name: "godwit-sim", dependencies: ["ClusterSim", "ClusterModel", "QoS", argumentParser]),
         .executableTarget(

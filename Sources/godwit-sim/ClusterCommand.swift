@@ -75,7 +75,7 @@ extension ClusterProfile.Name: ExpressibleByArgument {}
 extension ClusterStatistics {
     fileprivate var summary: String {
         "\(jobs) jobs, \(acknowledged) acknowledged, \(reads) reads, \(containers) containers, \(fenced) fenced, \(lost) lost, "
-            + "\(reigns) reigns, \(crashes) crashes, \(snapshots) snapshots, \(committed) entries, \(milliseconds / 1000) s"
+            + "\(reigns) reigns, \(voterChanges) voter changes, \(crashes) crashes, \(snapshots) snapshots, \(committed) entries, \(milliseconds / 1000) s"
     }
 
     fileprivate static func += (left: inout Self, right: Self) {
@@ -86,6 +86,7 @@ extension ClusterStatistics {
         left.fenced += right.fenced
         left.lost += right.lost
         left.reigns += right.reigns
+        left.voterChanges += right.voterChanges
         left.crashes += right.crashes
         left.snapshots += right.snapshots
         left.committed += right.committed

@@ -90,7 +90,7 @@ package struct ClusterProfile: Sendable {
             case .pauses:
                 [
                     .pauseAgent, .pauseLong, .pauseBusyNode, .pauseLeader, .pauseLeader, .pauseLeaderWithFriend,
-                    .pauseAndMute, .mend,
+                    .pauseLeaderWithFriend, .pauseAndMute, .pauseAndMute, .mend,
                 ]
             case .crashes:
                 [

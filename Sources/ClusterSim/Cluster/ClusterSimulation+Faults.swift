@@ -1,5 +1,6 @@
 import ClusterModel
 import ClusterState
+import Placement
 import Raft
 
 /// What bad luck does, and how it ends.
@@ -20,6 +21,7 @@ extension ClusterSimulation {
     }
 
     func inflictFault() {
+        guard now >= quietUntil else { return }
         switch profile.faults[draw(0..<profile.faults.count)] {
         case .killAgent:
             crash(draw(0..<2) == 0 ? someLeader() ?? someAgent() : someBusy(), losesPower: false, down: 1..<6000)
@@ -59,16 +61,18 @@ extension ClusterSimulation {
         case .pauseBusyNode: pause(someBusy(), for: 1500..<7000)
         case .pauseLeader:
             guard let leader = someLeader() else { return }
-            // Cut off as well, it learns of nothing but what time it is when it goes on.
-            if draw(0..<2) == 0 { cut(isSymmetric: true) { from, _ in from == leader } }
-            pause(leader, for: 600..<1900)
+            // Mostly cut off as well: it learns of nothing but what time it is when it goes on.
+            if draw(0..<4) > 0 { cut(isSymmetric: true) { from, _ in from == leader } }
+            pause(leader, for: 800..<1900)
+            quietUntil = now + 2000 * millisecond
         case .pauseLeaderWithFriend:
             guard let leader = someLeader() else { return }
             let friend = someBusy()
             cut(isSymmetric: true) { from, to in
                 (from == leader || from == friend) && to != leader && to != friend
             }
-            pause(leader, for: 900..<1950)
+            pause(leader, for: 1400..<1950)
+            quietUntil = now + 3500 * millisecond
         case .pauseAndMute: trap = .pauseAndMute(someBusy())
         case .crashAtCreation: trap = .crashAtCreation
         case .pauseLong: pause(someLeader() ?? someAgent(), for: 1500..<7000)
@@ -94,6 +98,7 @@ extension ClusterSimulation {
         trap = nil
         cut(isSymmetric: false) { from, _ in from == number }
         pause(number, for: 600..<1950)
+        quietUntil = now + 3500 * millisecond
     }
 
     /// The agent has just begun a container.
@@ -146,11 +151,14 @@ extension ClusterSimulation {
         }
     }
 
-    /// Whether every job has ended, no container is left, and all agents are where the one leader is.
+    /// Whether every job has ended, no container is left, all agents are where the one leader is, and as many vote as should.
     var isSettled: Bool {
         let leaders = agents.filter { $0.raft?.isLeader == true }
         guard leaders.count == 1, let leader = leaders.first, let commit = leader.raft?.commitIndex,
             clients.allSatisfy({ $0.pending == nil }), leader.machine.state.liveJobCount == 0
+        else { return false }
+        guard let membership = leader.raft?.membership, !membership.isJoint,
+            membership.voters.count == VoterPlan.wantedCount(ofStable: agents.count)
         else { return false }
         return agents.allSatisfy { agent in
             agent.isUp && agent.containers.isEmpty && agent.machine.applied == commit
@@ -163,6 +171,7 @@ extension ClusterSimulation {
             return
                 "\(agent.number): \(raft.isLeader ? "leader" : "-") term \(raft.term) last \(raft.lastIndex) commit \(raft.commitIndex)"
                 + " applied \(agent.machine.applied) containers \(agent.containers.count)"
+                + " voters \(raft.membership.voters)"
         }
         let jobs =
             agents.first { $0.isUp }?.machine.state.liveJobs.map { "\($0.id) \($0.state.rawValue): \($0.message)" }

@@ -1,5 +1,6 @@
 import ClusterModel
 import ClusterState
+import Placement
 package import Raft
 
 /// A whole cluster in virtual time: everything that happens follows from the seed.
@@ -55,6 +56,7 @@ package final class ClusterSimulation {
     let profile: ClusterProfile
     let raftConfiguration: RaftConfiguration
     let fencing: FencingConfiguration
+    let voterPlan = VoterPlan(settle: .seconds(2), replaceAfter: .seconds(4))
     let beatInterval: Int64 = 100_000_000
     /// A node that was heard from within this is given jobs.
     let freshness: Duration = .milliseconds(1000)
@@ -69,6 +71,8 @@ package final class ClusterSimulation {
     var queue = EventQueue<Event>()
     /// Bad luck that waits for its moment.
     var trap: Trap?
+    /// No other fault comes before, so that what began can run its course.
+    var quietUntil: Int64 = 0
     /// Links that carry nothing, from -> to.
     var cut: Set<[Int]> = []
     let faultsEnd: Int64
@@ -247,7 +251,7 @@ package final class ClusterSimulation {
 
     /// Most jobs are short; some outlast every timeout.
     func runTime() -> Int64 {
-        Int64(draw(0..<4) == 0 ? draw(2000..<9000) : draw(20..<1500)) * 1_000_000
+        Int64(draw(0..<3) == 0 ? draw(2000..<9000) : draw(20..<1500)) * 1_000_000
     }
 
     func exit() -> ContainerExit { draw(0..<8) == 0 ? .exited(code: 1) : .exited(code: 0) }
@@ -287,6 +291,8 @@ package struct ClusterStatistics: Sendable {
     package var lost = 0
     /// Terms in which somebody led.
     package var reigns = 0
+    /// Changes of who votes that the voter plan asked for.
+    package var voterChanges = 0
     /// Agents that were killed and machines that lost their power.
     package var crashes = 0
     /// Snapshots that an agent took from another.

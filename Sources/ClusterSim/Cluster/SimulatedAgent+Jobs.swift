@@ -16,6 +16,8 @@ struct SimulatedContainer {
     var phase = Phase.creating
     /// When the supervisor ends the container unless it hears otherwise; nil: it never does.
     var fence: ContinuousClock.Instant?
+    /// Whether its supervisor has ended it, or is about to.
+    var isFenced = false
     /// Whether a restarted agent has overlooked it.
     var isForgotten = false
 
@@ -36,20 +38,20 @@ extension SimulatedAgent {
         if world.now % (4 * world.beatInterval) < world.beatInterval || authority.deadline == nil { askForAuthority() }
         register()
         control()
-        place()
+        lead()
         drain()
         world.schedule(.beat(number, life: life), after: world.beatInterval)
     }
 
     /// Proposes a command unless the same was proposed a moment ago.
-    private func propose(_ command: Command, as what: String, every pause: Duration = .milliseconds(700)) {
+    func propose(_ command: Command, as what: String, every pause: Duration = .milliseconds(700)) {
         if let until = cooldowns[what], now < until { return }
         cooldowns[what] = now + pause
         let bytes = world.values.proposal(of: command, padding: 0)
         propose(bytes, for: .nobody)
     }
 
-    private var wall: Timestamp { clock.wall(at: world.now) }
+    var wall: Timestamp { clock.wall(at: world.now) }
 
     private func register() {
         if let record = machine.state.node(node), record.state == .active { return }
@@ -182,7 +184,7 @@ extension SimulatedAgent {
         switch step {
         case .created:
             guard containers[index].phase == .creating else { return }
-            if let fence = containers[index].fence, now >= fence { return containers[index].phase = .gone(.lost) }
+            if let fence = containers[index].fence, now >= fence { return containers[index].phase = .gone(.fenced) }
             containers[index].phase = .running
             world.checkers.noteRunning(
                 job,
@@ -200,10 +202,11 @@ extension SimulatedAgent {
             guard let fence = containers[index].fence, !containers[index].isGone else { return }
             if now < fence { return scheduleFence(containers[index]) }
             world.statistics.fenced += 1
+            containers[index].isFenced = true
             kill(container)
         case .killed:
             guard containers[index].phase == .stopping else { return }
-            end(index, .lost)
+            end(index, containers[index].isFenced ? .fenced : .lost)
         }
     }
 
@@ -219,65 +222,5 @@ extension SimulatedAgent {
             world.checkers.noteStopped(container.job, container: container.number)
         }
         containers.removeAll { !$0.isGone }
-    }
-}
-
-// MARK: The leader's part
-
-extension SimulatedAgent {
-    /// Chooses nodes for queued jobs, and declares silent nodes lost.
-    private func place() {
-        guard let raft, raft.isLeader, let liveness, liveness.term == raft.term else { return }
-        let nodes = machine.state.nodes
-        for record in nodes where record.state.isLive && mayDeclareLost(record.node, by: liveness) {
-            world.statistics.lost += 1
-            proposeHere(
-                .nodeLost(node: record.node, reason: "It did not answer.", time: wall),
-                as: "lost \(record.node)"
-            )
-        }
-        let fresh = nodes.filter {
-            $0.acceptsAssignments && now - world.freshness <= liveness.lastContact(with: $0.node)
-        }
-        for job in machine.state.liveJobs {
-            let isSilent = job.assignedNode.map { node in
-                now - world.freshness * 2 > liveness.lastContact(with: node)
-            }
-            if bugs.contains(.takesJobsOfSilentNode), isSilent == true, job.state.mayHaveContainer {
-                let command = Command.exited(
-                    job: job.id,
-                    incarnation: job.incarnation,
-                    exit: .lost,
-                    consumed: nil,
-                    time: wall
-                )
-                proposeHere(command, as: "\(job.id) \(job.incarnation) taken")
-            }
-            guard job.state == .queued else { continue }
-            switch isSilent {
-            case nil:
-                guard !fresh.isEmpty else { continue }
-                let target = fresh[Int.random(in: 0..<fresh.count, using: &world.generator)].node
-                let command = Command.assign(job: job.id, node: target, reason: "It has room.", time: wall)
-                proposeHere(command, as: "\(job.id) \(job.incarnation) assign")
-            case true?:
-                let command = Command.unassign(job: job.id, reason: "Its node is silent.", time: wall)
-                proposeHere(command, as: "\(job.id) \(job.incarnation) unassign")
-            case false?: break
-            }
-        }
-    }
-
-    private func mayDeclareLost(_ node: NodeID, by liveness: NodeLiveness) -> Bool {
-        if bugs.contains(.declaresLostEarly) {
-            return now - world.fencing.partitionTimeout / 2 >= liveness.lastContact(with: node)
-        }
-        return liveness.mayBeDeclaredLost(node, at: now)
-    }
-
-    /// What a leader concludes holds in its reign only, so it is never sent on to another leader.
-    private func proposeHere(_ command: Command, as what: String) {
-        guard raft?.isLeader == true else { return }
-        propose(command, as: what)
     }
 }

@@ -74,6 +74,8 @@ final class SimulatedAgent {
     private var previousState = ClusterState()
     var authority: NodeAuthority
     var liveness: NodeLiveness?
+    /// Since when each node has asked this leader without a break.
+    var answeringSince: [NodeID: ContinuousClock.Instant] = [:]
     private var waiting: [LogIndex: (term: Term, asker: Asker)] = [:]
     private var reads: [UInt64: Asker] = [:]
     private var readers: [(index: LogIndex, asker: Asker)] = []
@@ -175,6 +177,7 @@ final class SimulatedAgent {
         world.checkers.noteLeader(member, term: raft.term)
         guard liveness?.term != raft.term else { return }
         world.statistics.reigns += 1
+        answeringSince = [:]
         if bugs.contains(.keepsLivenessOverReigns), let old = liveness {
             liveness = NodeLiveness(
                 configuration: world.fencing,
@@ -420,6 +423,7 @@ final class SimulatedAgent {
 
     private func grant(to other: Int, sent: ContinuousClock.Instant) {
         guard let raft, raft.isLeader, liveness?.term == raft.term else { return }
+        noteAnswering(world.agents[other].node)
         liveness?.heard(from: world.agents[other].node, at: now)
         requestRead(for: .node(other, sent: sent))
     }
