@@ -8,7 +8,7 @@ import Glibc
 let scenarios: [any Scenario.Type] = [
     DeadlineBesideNeighbours.self, CheckpointKillRestore.self, EveryEndHasASentence.self, ResizeWithoutRestart.self,
     RunsAsItsUser.self, LogsAreKept.self, RestartOfTheAgent.self, CrashOfTheMachine.self, DamagedCheckpoint.self,
-    WhoMayDoWhat.self, FullDisk.self, KillNine.self, ManyNodes.self,
+    WhoMayDoWhat.self, FullDisk.self, KillNine.self, ManyNodes.self, RestartAmongOthers.self,
 ]
 
 let usage = """

@@ -344,7 +344,13 @@ private struct ClusterStory {
 
     /// Kills all agents at once, as a bad upgrade would, and starts them again.
     private func killAll(_ chapter: (String) -> Void) async throws -> [Promised] {
-        let before = try await incarnations(asking: cluster.agents[0])
+        // Those that run on until they are ended; one that ends by itself may do so meanwhile.
+        let lasting = Set(
+            try await jobs(cluster.agents[0]).filter {
+                $0.name.hasPrefix("again-") || ($0.name.hasPrefix("first-") && !$0.name.hasSuffix("-4"))
+            }.map(\.id)
+        )
+        let before = try await incarnations(asking: cluster.agents[0]).filter { lasting.contains($0.key) }
         let began = ContinuousClock.now
         for agent in cluster.agents { try await agent.end(SIGKILL) }
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -432,6 +438,50 @@ private struct ClusterStory {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for agent in cluster.agents { group.addTask { try await agent.end(SIGTERM) } }
             try await group.waitForAll()
+        }
+    }
+}
+
+/// An upgrade of an agent is no event for its containers, in a cluster of many as in one of one.
+struct RestartAmongOthers: Scenario {
+    static let name = "RestartAmongOthers"
+    static let promise =
+        "an agent that is stopped and started within its right to run, or killed, finds its containers undisturbed"
+
+    func run(_ run: ScenarioRun) async throws {
+        let cluster = try AgentCluster(run, count: 3, partitionTimeout: .seconds(15))
+        let root = try await run.makeRoot()
+        do {
+            try await cluster.start()
+            let document = "image: {rootfs: \(root)}, command: [/counter, '100000', '0'], resources: {cpus: 0.1}}"
+            for number in 1...6 {
+                _ = try await cluster.agents[0].ask {
+                    try await $0.submit("{name: c\(number), \(document)", folder: "/")
+                }
+            }
+            _ = try await run.eventually("six running jobs") {
+                let all = try await cluster.agents[0].ask { try await $0.allJobs() }
+                return all.allSatisfy { $0.state == "running" } ? true : nil
+            }
+            for (agent, signal) in cluster.agents.reversed().flatMap({ [($0, SIGKILL), ($0, SIGTERM)] }) {
+                let before = try agent.containerNames().sorted()
+                let began = ContinuousClock.now
+                try await agent.end(signal)
+                try await agent.start()
+                run.note("\(agent.name) answers \(began.duration(to: .now).text) after signal \(signal)")
+                // Long enough for a shim to look at what its agent says about its right to run.
+                for _ in 0..<24 {
+                    let now = try agent.containerNames().sorted()
+                    try expect(
+                        now == before,
+                        "\(agent.name): containers \(before) became \(now) after signal \(signal)"
+                    )
+                    try await Task.sleep(for: .milliseconds(250))
+                }
+            }
+        } catch {
+            cluster.showLogs()
+            throw error
         }
     }
 }
