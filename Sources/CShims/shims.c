@@ -77,7 +77,8 @@ static int window_destroy(BIO *bio) {
 
 /* Where a context keeps its list of revocations; what asks it is the same for all. */
 static int revocations_index = -1;
-static godwit_revocation_check revocation_check;
+/* Every context sets the same function; atomic, since others may be in a handshake meanwhile. */
+static _Atomic(godwit_revocation_check) revocation_check;
 
 int godwit_window_setup(void) {
     if (window_method != NULL) return 1;
@@ -114,7 +115,8 @@ void godwit_window_discard(godwit_window *window) {
 static int is_revoked(SSL *ssl, X509 *certificate) {
     SSL_CTX *ctx = ssl == NULL ? NULL : SSL_get_SSL_CTX(ssl);
     void *list = ctx == NULL ? NULL : SSL_CTX_get_ex_data(ctx, revocations_index);
-    return list != NULL && certificate != NULL && revocation_check(list, certificate);
+    godwit_revocation_check check = revocation_check;
+    return list != NULL && certificate != NULL && check != NULL && check(list, certificate);
 }
 
 /* Refuses what was revoked, and keeps a refused certificate, so that the refusal can name it. */

@@ -11,7 +11,7 @@ import Transport
 @testable import Agent
 
 /// What users may ask of an agent, and what they are told.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ControlServiceTests {
     // MARK: Rights
 

@@ -8,7 +8,7 @@ import Testing
 @testable import Agent
 
 /// The output of containers that are gone is kept, bounded, and removed with its job.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct LogArchiveTests {
     private let folder: String
     private let archive: LogArchive

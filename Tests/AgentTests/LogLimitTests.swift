@@ -8,7 +8,7 @@ import Transport
 
 /// What reading logs may cost the agent.
 @Suite struct LogLimitTests {
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func moreNewestLinesThanFitInMemoryAreRefused() async throws {
         try await ControlBench.with { control in
             try await control.running()

@@ -5,7 +5,7 @@ import Testing
 @testable import Agent
 
 /// Of a job that is forgotten nothing stays on the disk, whatever went wrong in between.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct MaintenanceServiceTests {
     private func service(_ bench: Bench) -> MaintenanceService {
         let time = bench.time

@@ -8,7 +8,7 @@ import Transport
 @testable import Agent
 
 /// Shells on real UDP ports of this machine, in real time.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct MembershipLoopbackTests {
     /// Waits for events until the condition holds; the suite's limit ends the wait.
     private static func wait(

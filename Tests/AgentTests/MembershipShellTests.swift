@@ -8,7 +8,7 @@ import Transport
 @testable import Agent
 
 /// Shells find each other, notice who goes, and keep strangers out; time is virtual, all else is real.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct MembershipShellTests {
     @Test func sixteenFindEachOtherAndNoticeACrash() async throws {
         let pool = try await MembershipPool(of: 16)

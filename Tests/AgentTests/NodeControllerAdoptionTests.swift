@@ -6,7 +6,7 @@ import Testing
 @testable import Agent
 
 /// An agent that starts takes over what it finds, whatever the one before it was doing.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct NodeControllerAdoptionTests {
     static let specification = Bench.specification { specification in
         specification.resources.cpuLimit = 0.5

@@ -6,7 +6,7 @@ import Testing
 @testable import Agent
 
 /// Checkpoints are taken without harm to the job, and restores bring back what is good, or say why not.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct NodeControllerCheckpointTests {
     static let limited = Bench.specification { specification in
         specification.resources.cpuLimit = 0.5

@@ -5,7 +5,7 @@ import Testing
 @testable import Agent
 
 /// A job waits while the node has no room for it, says why, and starts when there is.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct NodeControllerRoomTests {
     static func asking(_ name: String, memory: Int64 = 0, gpus: Int = 0) -> JobSpecification {
         Bench.specification(name) { specification in

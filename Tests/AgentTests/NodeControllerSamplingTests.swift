@@ -6,7 +6,7 @@ import Testing
 @testable import Agent
 
 /// What is measured reaches the policy, the cgroups, and the history.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct NodeControllerSamplingTests {
     static func deadline(_ name: String, cpuTime: Int, within frame: Int) -> JobSpecification {
         Bench.specification(name) { specification in

@@ -6,7 +6,7 @@ import Testing
 @testable import Agent
 
 /// What a job may expect of the node that runs it, from its start to its end.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct NodeControllerTests {
     // MARK: The usual life
 

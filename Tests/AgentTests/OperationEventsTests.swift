@@ -4,7 +4,7 @@ import Testing
 @testable import Agent
 
 /// Answers reach an operation in their order, and its deadline wakes it when none come.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct OperationEventsTests {
     @Test func answersComeInOrderUntilTheOperationIsOver() async {
         let events = OperationEvents<Int>()

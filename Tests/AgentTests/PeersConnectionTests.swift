@@ -12,7 +12,7 @@ import Transport
 @testable import Agent
 
 /// Agents reach exactly the agent they want, and Raft's messages keep their order and their bounds.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct PeersConnectionTests {
     private static let wait = Duration.seconds(30)
 

@@ -12,7 +12,7 @@ import Transport
 @testable import Agent
 
 /// The network in memory keeps the promises of the one over TLS, as far as tests and simulations lean on them.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct PeersInMemoryNetworkTests {
     private struct Agent {
         let node: NodeID

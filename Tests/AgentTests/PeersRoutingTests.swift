@@ -11,7 +11,7 @@ import Transport
 @testable import Agent
 
 /// A user may ask any agent: the call reaches the one that can answer it, as if it had been asked itself.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct PeersRoutingTests {
     private static let wait = Duration.seconds(30)
 

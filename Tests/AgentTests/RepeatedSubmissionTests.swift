@@ -7,7 +7,7 @@ import Transport
 
 /// What becomes of a submission whose answer was lost on the way.
 @Suite struct RepeatedSubmissionTests {
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func aRepetitionIsNotJudgedAgainstTheJobThatItMadeItself() async throws {
         try await ControlBench.with { control in
             // Nearly all that the node has until then: two of them do not fit.

@@ -8,7 +8,7 @@ import Testing
 @testable import Agent
 
 /// Several replicas are one state: what one acknowledges all have, and the loss of a few costs nothing.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ReplicaGroupTests {
     /// Delivers messages between the replicas of a test, each receiver's in order.
     private final class Network: Sendable {

@@ -7,7 +7,7 @@ import Testing
 @testable import Agent
 
 /// The only way to change the state: durable first, visible afterwards, never half.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ReplicaTests {
     private static let start = Timestamp(seconds: 1_700_000_000)
 

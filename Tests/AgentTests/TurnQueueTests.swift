@@ -5,7 +5,7 @@ import Testing
 @testable import Agent
 
 /// One caller is let in at a time, in order, and none is lost.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct TurnQueueTests {
     /// Who was inside, and how many at once.
     private final class Visits: Sendable {

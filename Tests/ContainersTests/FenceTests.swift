@@ -5,7 +5,7 @@ import LinuxSystem
 import Testing
 
 /// The promises of the fence: no agent takes part in any of these ends, and each test is the one that extends, or does not.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct FenceTests {
     /// Writes a lease of this length from now on and returns its end.
     @discardableResult

@@ -8,7 +8,7 @@ import TLS
 import Testing
 import Transport
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ControlClientTests {
     @Test func `Every method reaches the agent under its own number`() async throws {
         let cluster = try TestCluster()

@@ -5,7 +5,7 @@ import Testing
 import Transport
 
 /// Datagrams go through UDP on this machine, and nothing that cannot be sent does harm.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct GossipSocketTests {
     private static func loopback(_ port: UInt16 = 0) throws -> DatagramAddress {
         try #require(DatagramAddress(numeric: "127.0.0.1", port: port))

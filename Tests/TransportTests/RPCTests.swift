@@ -10,7 +10,7 @@ import Transport
 import WireFormat
 
 /// Calls between a real client and a real server on the loopback interface.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct RPCTests {
     private static let longWait = Duration.seconds(30)
 

@@ -10,7 +10,7 @@ import Transport
 import WireFormat
 
 /// Whoever does not belong here, or misbehaves, gets a sentence and costs next to nothing.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct RefusalTests {
     private func frame(_ kind: FrameKind, stream: UInt32 = 0, _ payload: [UInt8] = []) -> [UInt8] {
         var bytes: [UInt8] = []

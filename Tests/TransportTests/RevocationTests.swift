@@ -6,7 +6,7 @@ import Testing
 import Transport
 
 /// Who was let in and is no longer trusted is sent away.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct RevocationTests {
     @Test func `An open connection of a revoked peer ends with the reason, and no other`() async throws {
         let cluster = try TestCluster()

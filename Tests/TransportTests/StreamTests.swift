@@ -8,7 +8,7 @@ import Testing
 import Transport
 
 /// Streamed answers: order, credit, ends.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct StreamTests {
     @Test func `Messages arrive in order and the stream ends`() async throws {
         let cluster = try TestCluster()
