@@ -12,6 +12,9 @@ extension RaftNode {
         // The commit index alone is no reason to write: after a restart the leader tells it again.
         if isPromise || ((ready.snapshot != nil || !ready.entries.isEmpty) && hardState != handedHardState) {
             ready.hardState = hardState
+            // No further than the disk has the log already: this write may tear after its first record, and then what lies beyond is
+            // what it was to replace.
+            ready.hardState?.commit = min(hardState.commit, log.persisted)
             handedHardState = hardState
         }
         (ready.prompt, ready.messages, ready.reads) = (prompt, messages, reads)

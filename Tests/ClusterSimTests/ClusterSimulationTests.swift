@@ -33,6 +33,14 @@ struct ClusterSimulationTests {
         }
     }
 
+    /// A commit index on disk that was ahead of a torn write.
+    @Test(arguments: [(600_270, ClusterProfile.Name.storm, 5)] as [(UInt64, ClusterProfile.Name, Int)])
+    func `Seeds that failed once`(seed: UInt64, profile: ClusterProfile.Name, agents: Int) {
+        var options = ClusterSimulation.Options()
+        (options.profile, options.agents) = (profile, agents)
+        #expect(ClusterSimulation(seed: seed, options: options, origin: Self.origin).run().violations == [])
+    }
+
     @Test func `Two processes run a seed alike`() throws {
         let seeds: ClosedRange<UInt64> = 0...5
         let others = try OtherProcess.digests(of: seeds)

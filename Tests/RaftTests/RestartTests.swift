@@ -95,6 +95,32 @@ struct RestartTests {
         #expect(step > 100)
     }
 
+    @Test func `A write that tears after its hard state makes no entry committed that it was to replace`() throws {
+        func entry(_ index: LogIndex, _ number: UInt64) -> Entry {
+            Entry(term: term(number), index: index, payload: .empty)
+        }
+        let start = ContinuousClock().systemEpoch
+        var disk = PersistedState(founding: Membership(voters: [id(1), id(2), id(3)]))
+        // The last entry was never committed.
+        disk.entries = [entry(1, 1), entry(2, 1)]
+        disk.hardState = HardState(term: term(1), commit: 1)
+        var node = try RaftNode(id: id(1), persisted: disk, seed: 1, now: start)
+        let append = Append(
+            previousIndex: 1,
+            previousTerm: term(1),
+            commit: 3,
+            round: 1,
+            entries: [entry(2, 2), entry(3, 2)]
+        )
+        node.receive(Message(from: id(2), to: id(1), term: term(2), body: .append(append)), now: start)
+        let next = node.ready()
+        let ready = try #require(next)
+        #expect(ready.entries == append.entries && node.commitIndex == 3)
+        disk.hardState = try #require(ready.hardState)
+        let restarted = try RaftNode(id: id(1), persisted: disk, seed: 2, now: start)
+        #expect(restarted.commitIndex == 1)
+    }
+
     @Test func `A disk that no correct shell has written is refused with what is wrong and what to do`() {
         func start(_ entries: [Entry], applied: LogIndex? = nil) throws -> RaftNode {
             var disk = PersistedState(founding: Membership(voters: [id(1)]))
