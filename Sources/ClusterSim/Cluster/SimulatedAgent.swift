@@ -69,6 +69,8 @@ final class SimulatedAgent {
     /// The process does nothing before: it is stopped, or waits for its disk.
     var busyUntil: Int64 = 0
     private var nextTick: Int64 = .max
+    /// The newest term that the process has said to be on disk, or found there.
+    private var saidTerm = Term.zero
     private var work: [Ready] = []
     var machine = ReplicatedMachine()
     private var previousState = ClusterState()
@@ -125,6 +127,7 @@ final class SimulatedAgent {
         authority = NodeAuthority(configuration: world.fencing)
         authority.applied(through: machine.applied)
         (liveness, nextTick, busyUntil) = (nil, .max, world.now)
+        saidTerm = durable.hardState.term
         if bugs.contains(.forgetsContainers) {
             for index in containers.indices { containers[index].isForgotten = true }
         }
@@ -174,7 +177,8 @@ final class SimulatedAgent {
 
     private func noteLeadership() {
         guard let raft, raft.isLeader else { return }
-        world.checkers.noteLeader(member, term: raft.term)
+        // A sole voter leads before its term is on disk, and is silent until then: if it crashes, nobody was led.
+        if saidTerm >= raft.term { world.checkers.noteLeader(member, term: raft.term) }
         guard liveness?.term != raft.term else { return }
         world.statistics.reigns += 1
         answeringSince = [:]
@@ -215,6 +219,7 @@ final class SimulatedAgent {
         guard !work.isEmpty else { return }
         let ready = work.removeFirst()
         raft?.persisted(ready.number, now: now)
+        saidTerm = max(saidTerm, ready.hardState?.term ?? .zero)
         if !bugs.contains(.sendsEarly) { send(ready.messages) }
         if let snapshot = ready.snapshot {
             world.statistics.snapshots += 1
