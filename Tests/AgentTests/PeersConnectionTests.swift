@@ -24,7 +24,7 @@ struct PeersConnectionTests {
     }
 
     @Test func `Messages arrive in order, from the member that sent them`() async throws {
-        var settings = PeerSettings()
+        var settings = PeerSettings.patient
         settings.queueLimits.count = 100_000
         try await PeersBench.with(["a", "b"], settings: settings) { _, agents in
             for number in 0..<5000 { agents[0].link.send([Self.message(number)], to: agents[1].member) }

@@ -1,15 +1,20 @@
 // Lets ThreadSanitizer see what Swift's concurrency runtime promises; `integration/test thread` preloads this library.
 //
 // The runtime is not built for the sanitizer but tells it what happens before what: that the resume of a continuation happens before
-// its task goes on, say. One path of it forgets to: a continuation that is resumed before its task waits for it lets
+// its task goes on, say. Two paths forget to. One: a continuation that is resumed before its task waits for it lets
 // swift_continuation_await go on at once, without a word to the sanitizer, and what the resuming thread wrote is reported as a race.
 //
-// The constructor below puts a jump to `awaited` over the beginning of that function, since the library calls it from within itself and
+// The other is a Mutex that somebody waits for: it is taken and given back inside the library, by the kernel. `lockSlow` and `unlockSlow`
+// stand before the library's functions and say what they do. A mutex nobody waits for is a few instructions in the program itself, which
+// the sanitizer sees.
+//
+// For the first, the constructor below puts a jump to `awaited` over the beginning of that function, since the library calls it from within itself and
 // a function of the same name would not be asked. `awaited` lets the task go on through `resumed`, which says it.
 
 #include <dlfcn.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +35,8 @@ struct context {
 // Weak, because programs that the tests start are given this library too.
 extern __attribute__((swiftcall, weak)) void *swift_task_getCurrent(void);
 extern __attribute__((weak)) void __tsan_acquire(void *);
+extern __attribute__((weak)) void __tsan_release(void *);
+
 // The resumptions of the tasks that wait, by the address of their context, which nobody else has meanwhile.
 struct waiting {
     struct waiting *next;
@@ -95,9 +102,35 @@ static ASYNC void awaited(struct context *context) {
     __attribute__((musttail)) return original(context);
 }
 
+// _MutexHandle._lockSlow(UInt32) and _unlockSlow() of the Synchronization library: self comes in the context register.
+#define SWIFT __attribute__((swiftcall))
+#define SELF __attribute__((swift_context))
+#define LOCK_SLOW "$s15Synchronization12_MutexHandleV9_lockSlowyys6UInt32VF"
+#define UNLOCK_SLOW "$s15Synchronization12_MutexHandleV11_unlockSlowyyF"
+SWIFT void lockSlow(uint32_t thread, SELF void *handle) __asm__(LOCK_SLOW);
+SWIFT void unlockSlow(SELF void *handle) __asm__(UNLOCK_SLOW);
+static SWIFT void (*takenByLibrary)(uint32_t thread, SELF void *handle);
+static SWIFT void (*givenBackByLibrary)(SELF void *handle);
+
+SWIFT void lockSlow(uint32_t thread, SELF void *handle) {
+    takenByLibrary(thread, handle);
+    if (__tsan_acquire) __tsan_acquire(handle);
+}
+
+SWIFT void unlockSlow(SELF void *handle) {
+    if (__tsan_release) __tsan_release(handle);
+    givenBackByLibrary(handle);
+}
+
 static __attribute__((constructor)) void intercept(void) {
+    *(void **)&takenByLibrary = dlsym(RTLD_NEXT, LOCK_SLOW);
+    *(void **)&givenBackByLibrary = dlsym(RTLD_NEXT, UNLOCK_SLOW);
     unsigned char *await = dlsym(RTLD_DEFAULT, "swift_continuation_await");
     if (!__tsan_acquire || !await) return;  // a program that the tests start
+    if (!takenByLibrary || !givenBackByLibrary) {
+        fprintf(stderr, "hooks.so: the Synchronization library has no _MutexHandle as in Swift 6.3: look at it and change hooks.c\n");
+        abort();
+    }
     long distance = (unsigned char *)awaited - (await + 5);
     if (memcmp(await, beginning, sizeof beginning) != 0 || distance != (int)distance) {
         fprintf(stderr, "hooks.so: swift_continuation_await does not begin as it did in Swift 6.3: look at it and change hooks.c\n");
