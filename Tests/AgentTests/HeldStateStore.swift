@@ -8,6 +8,7 @@ import Synchronization
 final class HeldStateStore: StateStoring {
     private let store: InMemoryStateStore
     private let gate = Mutex<Gate?>(nil)
+    private let loadGate = Mutex<Gate?>(nil)
 
     init(_ store: InMemoryStateStore) { self.store = store }
 
@@ -23,7 +24,22 @@ final class HeldStateStore: StateStoring {
         try await store.commit(batch)
     }
 
-    func load() async throws -> StoredState { try await store.load() }
+    /// Holds the next load until the gate is opened.
+    func holdLoad() -> Gate {
+        let gate = Gate()
+        loadGate.withLock { $0 = gate }
+        return gate
+    }
+
+    func load() async throws -> StoredState {
+        let stored = try await store.load()
+        let gate = loadGate.withLock { gate in
+            defer { gate = nil }
+            return gate
+        }
+        try await gate?.pass()
+        return stored
+    }
     func save(_ snapshot: StoredSnapshot, keeping count: Int) async throws {
         try await store.save(snapshot, keeping: count)
     }

@@ -74,7 +74,7 @@ struct ReplicaGroupTests {
     private static func replica(
         on network: Network,
         founds: Bool,
-        store: InMemoryStateStore = InMemoryStateStore()
+        store: any StateStoring = InMemoryStateStore()
     ) async throws -> Replica {
         let late = LateRaftLink()
         let replica = try await Replica(
@@ -93,8 +93,13 @@ struct ReplicaGroupTests {
         return replica
     }
 
-    private static func group(of count: Int, voters: Int, on network: Network) async throws -> [Replica] {
-        var replicas = [try await replica(on: network, founds: true)]
+    private static func group(
+        of count: Int,
+        voters: Int,
+        on network: Network,
+        founderStore: any StateStoring = InMemoryStateStore()
+    ) async throws -> [Replica] {
+        var replicas = [try await replica(on: network, founds: true, store: founderStore)]
         for number in 1..<count {
             let next = try await replica(on: network, founds: false)
             let step: MembershipChange.Step = number < voters ? .voter(next.member) : .learner(next.member)
@@ -138,6 +143,41 @@ struct ReplicaGroupTests {
                 time: Timestamp(seconds: 1_700_000_000)
             )
         )
+    }
+
+    /// A member whose write failed begins again with what is on its disk.
+    ///
+    /// What the others say while it reads that belongs to the member that it
+    /// was: once it made an agent with a full disk end, because it applied what its new self had not handed out.
+    @Test func whatComesInWhileAMemberBeginsAgainIsForgotten() async throws {
+        let network = Network()
+        let disk = InMemoryStateStore()
+        let store = HeldStateStore(disk)
+        let replicas = try await Self.group(of: 3, voters: 3, on: network, founderStore: store)
+        try await replicas[0].propose(Self.submission(1))
+        let gate = store.holdLoad()
+        disk.fail(with: [StorageError(.full, "no space left")])
+        // The leader cannot write it, but the others can: it is told so, and that it is committed, while it reads its disk.
+        let first = Task { try await replicas[0].propose(Self.submission(2)) }
+        await gate.reached()
+        let second = Task { try await replicas[0].propose(Self.submission(3)) }
+        let members = replicas
+        try await Self.until {
+            for replica in members[1...] where await replica.status.lastIndex <= members[0].status.committed {
+                return false
+            }
+            return true
+        }
+        gate.open()
+        // Nobody knows what became of them, or they are there.
+        for task in [first, second] { _ = await task.result }
+        let outcome = try await replicas[1].propose(Self.submission(4))
+        #expect(outcome.acceptance != nil)
+        let last = await replicas[1].status.committed
+        for replica in replicas { try await Self.until { await replica.status.applied >= last } }
+        for replica in replicas { #expect(await replica.state.job(JobID(rawValue: "job4aaaaaaaa")) != nil) }
+        #expect(await replicas[0].state == replicas[1].state)
+        await network.close()
     }
 
     @Test func whatAnyMemberProposesAllHave() async throws {

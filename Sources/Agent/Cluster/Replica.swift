@@ -487,7 +487,6 @@ actor Replica {
     private func beginAgain(after error: any Error) async {
         logger.error("state.commit.failed", metadata: ["error": "\(error)"])
         lastFailure = error
-        work = []
         do {
             let stored = try await store.load()
             let persisted = try ReplicaDisk.persisted(stored)
@@ -499,6 +498,8 @@ actor Replica {
                 seed: .random(in: .min ... .max),
                 now: clock()
             )
+            // What the member before wanted done, also while the store was read: none of it is on disk.
+            work = []
         } catch {
             return standStill("The log cannot be read again after a failed write: \(error)")
         }
