@@ -175,6 +175,7 @@ extension AgentProgram {
                 memory: settings.memory,
                 deviceCount: settings.devices.count,
                 takesJobs: settings.startsContainers,
+                hasRoom: { settings.diskProblem() == nil },
                 mayVote: configuration.cluster.voter == .auto
             ),
             logger: logger,
@@ -316,6 +317,8 @@ extension AgentProgram {
         settings.controlPeriod = configuration.qos.controlPeriod
         settings.recordPeriod = configuration.sampling.recordPeriod
         settings.startsContainers = configuration.limits.schedulesJobs
+        let disk = StateDisk(folder: configuration.folders.state)
+        settings.diskProblem = { disk.problem() }
         settings.containerLimit = configuration.limits.jobs
         settings.checkpointLimit = configuration.checkpoints.concurrency
         return settings

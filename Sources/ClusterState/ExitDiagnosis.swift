@@ -45,7 +45,8 @@ package struct ExitDiagnosis: Sendable, Equatable {
                 "Its node was out of touch with the cluster for longer than `cluster.partitionTimeout` and ended it, so that it "
                 + "cannot run twice."
         case .lost:
-            sentence = "Its container is gone without a trace: the machine or the container's supervisor crashed."
+            sentence =
+                "Its container is gone without a trace: the machine, its disk or the container's supervisor failed."
         }
     }
 

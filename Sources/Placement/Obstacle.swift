@@ -39,7 +39,7 @@ package enum Obstacle: Sendable, Equatable {
         case .name: "is not among the nodes that the job names"
         case .label(let key, let wanted, let found):
             "has \(found.map { "\(key): \($0)" } ?? "no label \(key)"), the job wants \(key): \(wanted)"
-        case .takesNoJobs: "takes only jobs that name it or its role"
+        case .takesNoJobs: "takes only jobs that name it or its role, or has no room on its disk"
         case .checkpoint(let node): "does not have the job's checkpoint, which is on node \(node)"
         case .vcpus: "has no vCPUs for jobs"
         case .memory(let free, let wanted): "has \(free) of memory free, \(wanted) asked"
@@ -75,6 +75,12 @@ package enum Obstacle: Sendable, Equatable {
         }
     }
 
+    /// Whether a node that takes no jobs of its own accord refuses one, because it names neither the node nor its role.
+    static func isRefused(_ specification: JobSpecification, by record: NodeRecord) -> Bool {
+        let constraints = specification.constraints
+        return !record.takesJobs && constraints.roles.isEmpty && constraints.nodes.isEmpty
+    }
+
     /// The first reason why the node cannot take the job: what the administrator and the job say comes before what is free.
     static func first(to job: PlacementCandidate, on node: NodeView) -> Obstacle? {
         let record = node.record
@@ -87,7 +93,7 @@ package enum Obstacle: Sendable, Equatable {
             let found = record.label(label.key)
             if found != label.value { return .label(key: label.key, wanted: label.value, found: found) }
         }
-        if !record.takesJobs, constraints.roles.isEmpty, constraints.nodes.isEmpty { return .takesNoJobs }
+        if isRefused(job.specification, by: record) { return .takesNoJobs }
         if let checkpoint = job.checkpointNode, checkpoint != record.node { return .checkpoint(checkpoint) }
         if record.isDraining { return .draining }
         if record.isCordoned { return .cordoned }

@@ -29,7 +29,10 @@ extension Placement {
             guard let node = jobs[index].assignment?.node else {
                 return jobs[index].notBefore.map { $0 <= now } ?? true
             }
-            return suspects.contains(node) || state.node(node)?.acceptsAssignments != true
+            guard !suspects.contains(node), let record = state.node(node), record.acceptsAssignments else {
+                return true
+            }
+            return Obstacle.isRefused(jobs[index].specification, by: record)
         }
         guard !open.isEmpty else { return [] }
         // What a job holds where it cannot stay counts against nobody.

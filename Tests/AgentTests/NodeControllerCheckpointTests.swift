@@ -386,7 +386,7 @@ struct NodeControllerCheckpointTests {
         #expect(record.lost == .seconds(5))
         #expect(
             try await bench.sentences(id, .restarted) == [
-                "Its container is gone without a trace: the machine or the container's supervisor crashed. It goes on from checkpoint 1."
+                "Its container is gone without a trace: the machine, its disk or the container's supervisor failed. It goes on from checkpoint 1."
             ]
         )
         #expect(bench.registry.render().contains("godwit_restores_total 1.0\n"))

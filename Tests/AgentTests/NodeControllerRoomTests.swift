@@ -1,5 +1,6 @@
 import ClusterModel
 import ClusterState
+import Synchronization
 import Testing
 
 @testable import Agent
@@ -32,6 +33,54 @@ struct NodeControllerRoomTests {
         await bench.gone(first)
         await bench.advance(1)
         try await bench.until(second, "it runs") { $0.state == .running }
+        await bench.stop()
+    }
+
+    @Test func aJobWaitsForRoomOnTheDiskAndStartsWhenThereIs() async throws {
+        let free = Mutex(ByteCount.mebibytes(1))
+        let disk = StateDisk(folder: "/state") { _ in free.withLock { $0 } }
+        let bench = try await Bench.started { $0.diskProblem = { disk.problem() } }
+        let id = try await bench.submit(Bench.specification("first"))
+        let waiting = try await bench.until(id, "it says why") { $0.message.hasPrefix("Waits for room") }
+        #expect(waiting.message.contains("The disk of /state is full (1 MiB free)"))
+        #expect(await bench.controller.storageProblem?.contains("is full") == true)
+        // As much again as it lacked: else it would change its mind with every line of a log.
+        free.withLock { $0 = .mebibytes(12) }
+        await bench.advance(3)
+        await bench.quiet()
+        #expect(try await bench.job(id).state == .queued)
+        free.withLock { $0 = .mebibytes(16) }
+        await bench.advance(1)
+        try await bench.until(id, "it runs") { $0.state == .running }
+        #expect(await bench.controller.storageProblem == nil)
+        await bench.stop()
+    }
+
+    @Test func aJobThatCannotBeMadeForWantOfRoomIsNotAFailure() async throws {
+        // There is room when the job begins, and none any more when its container is made.
+        let looks = Mutex(0)
+        let isFull = Mutex(true)
+        let bench = try await Bench.started { settings in
+            settings.diskProblem = {
+                let look = looks.withLock { looks in
+                    looks += 1
+                    return looks
+                }
+                return look > 1 && isFull.withLock { $0 } ? "The disk is full." : nil
+            }
+        }
+        bench.host.fail(.start, "No space left on device (ENOSPC)")
+        let id = try await bench.submit(Bench.specification("first"))
+        let waiting = try await bench.until(id, "it waits") { $0.message.hasPrefix("Waits for room") }
+        #expect(waiting.state == .queued)
+        #expect(
+            try await bench.sentences(id, .warned).contains {
+                $0.contains("The disk is full.") && $0.contains("ENOSPC")
+            }
+        )
+        isFull.withLock { $0 = false }
+        await bench.advance(1)
+        try await bench.until(id, "it runs") { $0.state == .running }
         await bench.stop()
     }
 

@@ -32,7 +32,7 @@ struct ChoiceTests {
                 "node3 is joining",
                 "node4 is cordoned",
                 "node5 is being drained",
-                "node6 takes only jobs that name it or its role",
+                "node6 takes only jobs that name it or its role, or has no room on its disk",
                 "node7 does not answer at the moment",
             ]
         )

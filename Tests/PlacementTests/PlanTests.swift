@@ -48,6 +48,27 @@ struct PlanTests {
         #expect(order == [4, 3, 2, 1].map(Bench.id))
     }
 
+    @Test func aJobThatHasNotBegunLeavesANodeThatTakesNoJobsAnyMore() {
+        var bench = Bench()
+        bench.node(1)
+        bench.node(2)
+        for number in 1...4 { bench.job(number) }
+        bench.job(5) { $0.constraints.nodes = [Bench.node(1)] }
+        bench.plan()
+        let held = (1...5).filter { bench.place(of: $0) == Bench.node(1) }
+        #expect(held.contains(5) && held.count > 1)
+        // As a node says of itself when its disk is full.
+        bench.node(1) { $0.takesJobs = false }
+        bench.plan(at: 2)
+        #expect((1...4).allSatisfy { bench.place(of: $0) == Bench.node(2) })
+        #expect(bench.place(of: 5) == Bench.node(1), "a job that names the node waits there")
+        #expect(bench.plan(at: 3) == [])
+        // Where nobody else can take it, a job stays rather than go round in circles.
+        bench.node(2) { $0.takesJobs = false }
+        #expect(bench.plan(at: 4) == [])
+        #expect((1...4).allSatisfy { bench.place(of: $0) == Bench.node(2) })
+    }
+
     @Test func aJobThatHasNotBegunLeavesASuspectNode() {
         var bench = Bench()
         bench.node(1)

@@ -232,7 +232,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             vcpus: offer.vcpus,
             memory: offer.memory,
             deviceCount: offer.deviceCount,
-            takesJobs: offer.takesJobs,
+            takesJobs: offer.takesJobs && offer.hasRoom(),
             labels: offer.mayVote ? [] : [NodeOffer.noVote],
             isReady: isReady,
             time: now()
@@ -376,6 +376,8 @@ struct NodeOffer: Sendable {
     var memory: ByteCount
     var deviceCount: Int
     var takesJobs: Bool
+    /// Whether there is room on the disk for another container now.
+    var hasRoom: @Sendable () -> Bool = { true }
     /// Whether the leader may give the node a vote.
     var mayVote: Bool
 

@@ -50,6 +50,7 @@ extension NodeController {
         guard settings.startsContainers else {
             return "Waits: this node starts no containers (limits.schedulesJobs), and there is no other."
         }
+        if let problem = settings.diskProblem() { return "Waits for room on the disk. \(problem)" }
         guard claims.count < settings.containerLimit else {
             return "Waits: \(claims.count) jobs have containers here, which is the bound (limits.jobs)."
         }
@@ -112,7 +113,11 @@ extension NodeController {
                 await startFailed(key, .fenced)
                 return
             } catch {
-                await startFailed(key, error is CancellationError ? "it was being stopped" : "\(error)")
+                if let problem = settings.diskProblem() {
+                    await startWithoutRoom(key, "\(problem) (\(error))")
+                } else {
+                    await startFailed(key, error is CancellationError ? "it was being stopped" : "\(error)")
+                }
                 return
             }
             metrics.containerStart.record(duration: began.duration(to: .now))
@@ -122,6 +127,13 @@ extension NodeController {
 
     private func startFailed(_ key: ContainerKey, _ reason: String) async {
         await startFailed(key, .notStarted(reason: reason))
+    }
+
+    /// The disk became full while a container was made: that is the node's fault, and another may take the job.
+    private func startWithoutRoom(_ key: ContainerKey, _ reason: String) async {
+        let sentence = "It could not be started on node \(node): \(reason)"
+        await report([.note([Decision(time: now(), job: key.job, kind: .warned, sentence: sentence)])])
+        await startFailed(key, .lost)
     }
 
     private func startFailed(_ key: ContainerKey, _ exit: ContainerExit) async {

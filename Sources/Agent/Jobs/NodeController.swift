@@ -26,6 +26,10 @@ struct NodeControllerSettings: Sendable {
     var historyPeriod: Duration = .seconds(5)
     /// Whether this node starts containers.
     var startsContainers = true
+    /// Why there is no room on the disk for another container; nil when there is.
+    ///
+    /// ``StateDisk`` knows.
+    var diskProblem: @Sendable () -> String? = { nil }
     /// Jobs that may have a container at once.
     var containerLimit = 1000
     /// Checkpoints that may be taken at once.
@@ -92,7 +96,7 @@ actor NodeController {
     /// Jobs whose objective was seen to be granted.
     var grantsReported: Set<JobID> = []
     /// Set when a change could not be made durable; nil again after one could.
-    private(set) var storageProblem: String?
+    private var writeProblem: String?
     var isStopping = false
 
     /// A container, its last counters, and the limits that are written to its cgroup.
@@ -296,10 +300,10 @@ actor NodeController {
         while true {
             do {
                 let outcomes = try await replica.propose(commands)
-                storageProblem = nil
+                writeProblem = nil
                 return outcomes
             } catch {
-                storageProblem = "State cannot be written: \(error)"
+                writeProblem = "State cannot be written: \(error)"
                 logger.error("state.write.failed", metadata: ["error": "\(error)", "retry": "\(wait.text)"])
             }
             do { try await Task.sleep(for: wait) } catch { return [] }
@@ -307,7 +311,10 @@ actor NodeController {
         }
     }
 
-    func noteStorageProblem(_ problem: String?) { storageProblem = problem }
+    func noteStorageProblem(_ problem: String?) { writeProblem = problem }
+
+    /// What is wrong with the disk: that a change could not be made durable, or that no container has room.
+    var storageProblem: String? { writeProblem ?? settings.diskProblem() }
 
     private func forgetStanding(_ record: JobRecord) {
         guard standings.removeValue(forKey: record.id) != nil else { return }
