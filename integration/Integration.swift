@@ -3,23 +3,29 @@ import Glibc
 
 // Runs Godwit for real: agents as processes, runc, CRIU and cgroups, and the faults that they must stand.
 //
-// integration list | run [--all] [--seed N] [--kills N] [--keep] [--programs FOLDER] [SCENARIO ...]
+// integration list | run [--all] [--seed N] [--kills N] [--storm SECONDS] [--before FOLDER] [--keep]
+//                               [--programs FOLDER] [SCENARIO ...]
 
 let scenarios: [any Scenario.Type] = [
     DeadlineBesideNeighbours.self, CheckpointKillRestore.self, EveryEndHasASentence.self, ResizeWithoutRestart.self,
     RunsAsItsUser.self, LogsAreKept.self, RestartOfTheAgent.self, CrashOfTheMachine.self, DamagedCheckpoint.self,
     WhoMayDoWhat.self, FullDisk.self, KillNine.self, ManyNodes.self, RestartAmongOthers.self,
+    Partitions.self, EverythingAtOnce.self, RollingUpgrade.self,
 ]
 
 let usage = """
     Usage: integration list
-           integration run (--all | SCENARIO ...) [--seed N] [--kills N] [--keep] [--programs FOLDER]
+           integration run (--all | SCENARIO ...) [--seed N] [--kills N] [--storm SECONDS]
+                           [--before FOLDER] [--keep] [--programs FOLDER]
 
     Runs scenarios against real agents, containers and checkpoints; must run as root.
 
       --all              every scenario
       --seed N           repeats a run's random choices; printed at the start (default: from the clock)
       --kills N          how often KillNine kills the agent (default 200)
+      --storm SECONDS    how long EverythingAtOnce goes on (default 45)
+      --before FOLDER    programs of another build, from which RollingUpgrade upgrades
+                         (default: those of --programs)
       --keep             keeps the folders of scenarios that passed, too
       --programs FOLDER  where godwitd, godwit and godwit-shim are (default: beside this program)
 
@@ -66,6 +72,10 @@ enum Integration {
             case "--kills":
                 guard let kills = Int(value(of: word)), kills > 0 else { fail("--kills needs a number") }
                 options.killCount = kills
+            case "--storm":
+                guard let seconds = Int(value(of: word)), seconds > 0 else { fail("--storm needs a number of seconds") }
+                options.stormLength = .seconds(seconds)
+            case "--before": options.programsBefore = value(of: word)
             case "--programs": options.programsFolder = value(of: word)
             case "--help", "-h":
                 say(usage)
@@ -80,6 +90,7 @@ enum Integration {
         guard wantsAll || !chosen.isEmpty else { fail("name a scenario, or --all") }
         guard geteuid() == 0 else { fail("containers need root") }
 
+        await ScenarioRun.removeLeftovers()
         say("seed \(options.seed)\n")
         var failures = 0
         let selected = scenarios.filter { wantsAll || chosen.contains($0.name) }

@@ -8,19 +8,33 @@ import TLS
 struct AgentCluster: Sendable {
     let run: ScenarioRun
     let agents: [AgentProcess]
+    /// Between them; nil when all are on the loopback.
+    let network: ScenarioNetwork?
 
     /// Makes certificates and configurations; starts nothing.
-    init(_ run: ScenarioRun, count: Int, partitionTimeout: Duration) throws {
-        self.run = run
+    ///
+    /// `stateFolder` says where an agent keeps its state, when not in a folder of its own below the scenario's.
+    init(
+        _ run: ScenarioRun,
+        count: Int,
+        partitionTimeout: Duration,
+        network: ScenarioNetwork? = nil,
+        stateFolder: (String) -> String? = { _ in nil }
+    ) throws {
+        (self.run, self.network) = (run, network)
         let authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "scenario"), now: WallClock.now())
         var agents: [AgentProcess] = []
         for number in 1...count {
             let membership = AgentMembership(
                 authority: authority,
-                seed: agents.first.map { "127.0.0.1:\($0.port)" },
-                partitionTimeout: partitionTimeout
+                seed: agents.first.map { "\($0.host):\($0.port)" },
+                partitionTimeout: partitionTimeout,
+                place: network?.place(number)
             )
-            agents.append(try AgentProcess(run, name: "n\(number)", membership: membership))
+            let name = "n\(number)"
+            agents.append(
+                try AgentProcess(run, name: name, stateFolder: stateFolder(name), membership: membership)
+            )
         }
         self.agents = agents
     }
@@ -40,6 +54,9 @@ struct AgentCluster: Sendable {
             try await group.waitForAll()
         }
     }
+
+    /// Which of them an agent is, from 1, as ``ScenarioNetwork`` counts.
+    func number(_ agent: AgentProcess) -> Int { (agents.firstIndex { $0 === agent } ?? 0) + 1 }
 
     subscript(node: String) -> AgentProcess? { agents.first { $0.name == node } }
 
@@ -73,7 +90,7 @@ struct AgentCluster: Sendable {
     /// Prints the last lines of each agent's log, without what only explains.
     func showLogs(lines: Int = 12) {
         for agent in agents {
-            run.note("log of \(agent.name):")
+            run.note("end of \(agent.folder)/agent.log:")
             for line in ((try? agent.logLines()) ?? []).filter({ !$0.contains(" debug ") }).suffix(lines) {
                 run.note("  \(line)")
             }
@@ -83,8 +100,11 @@ struct AgentCluster: Sendable {
 
 extension AgentProcess {
     /// Asks this agent on a connection of its own.
-    nonisolated func ask<Value>(_ body: (ControlClient) async throws -> Value) async throws -> Value {
-        let client = try await connect()
+    nonisolated func ask<Value>(
+        connectingWithin limit: Duration = .seconds(5),
+        _ body: (ControlClient) async throws -> Value
+    ) async throws -> Value {
+        let client = try await connect(within: limit)
         do {
             let value = try await body(client)
             await client.close()

@@ -14,6 +14,8 @@ struct AgentMembership: Sendable {
     /// HOST:PORT of the agent through which it joins; nil founds a cluster.
     var seed: String?
     var partitionTimeout: Duration
+    /// Where it runs; nil for the loopback of this machine.
+    var place: AgentPlace?
 }
 
 /// An agent with folders, ports, certificates and a cgroup of its own: a private cluster of one unless it is told otherwise.
@@ -21,11 +23,16 @@ actor AgentProcess {
     /// Its folder's name; with a membership its node's name, too.
     nonisolated let name: String
     nonisolated let folder: String
+    nonisolated let host: String
     nonisolated let port: Int
+    nonisolated let stateFolder: String
     nonisolated let cgroupParent: String
     nonisolated let authority: CertificateAuthority
     nonisolated let run: ScenarioRun
     private let arguments: [String]
+    private let namespace: String?
+    /// Where its program and that of its containers are; another folder is another build.
+    private var programs: String
     private var pid: Int32?
 
     /// Makes certificates and configuration; starts nothing.
@@ -38,7 +45,10 @@ actor AgentProcess {
         self.run = run
         self.name = name
         folder = run.folder + "/" + name
-        port = try Self.freePort()
+        (host, namespace) = (membership?.place?.address ?? "127.0.0.1", membership?.place?.namespace)
+        // In a namespace of its own nothing else has ports.
+        port = namespace == nil ? try Self.freePort() : 7420
+        programs = run.programs
         cgroupParent = "/godwit-scenario-\(getpid())-\(name)"
         try FileSystem.createFolder(folder, mode: 0o700)
         if let membership {
@@ -53,12 +63,12 @@ actor AgentProcess {
             role: .worker,
             now: WallClock.now()
         ).save(to: folder + "/node.pem")
-        let state = stateFolder ?? folder + "/state"
+        self.stateFolder = stateFolder ?? folder + "/state"
         try FileSystem.writeAtomically(
             """
             identity: {bundle: \(folder)/node.pem}
-            listen: {address: 127.0.0.1, port: \(port)}
-            folders: {state: \(state), runtime: \(folder)/run}
+            listen: {address: \(host), port: \(port)}
+            folders: {state: \(self.stateFolder), runtime: \(folder)/run}
             cgroup: {parent: \(cgroupParent)}
             metrics: {enabled: false}
             checkpoints: {tmpfs: /dev/shm/godwit-scenario-\(getpid())-\(name), minimumFree: 1MiB}
@@ -72,15 +82,21 @@ actor AgentProcess {
             ["run", "--config", folder + "/agent.yaml"] + (membership?.seed.map { ["--join", $0] } ?? [])
     }
 
+    /// Uses the programs of another build from its next start on.
+    func use(programs: String) { self.programs = programs }
+
     /// Starts the agent and returns when it answers.
-    func start() async throws {
+    func start(within limit: Duration = .seconds(20)) async throws {
         let log = try OwnedDescriptor(opening: folder + "/agent.log", O_WRONLY | O_CREAT | O_APPEND)
+        // nsenter(1) becomes the agent; ip-netns(8) would also make a mount namespace, which CRIU refuses.
+        let enter = namespace.map { ["nsenter", "--net=/run/netns/\($0)"] } ?? []
+        let words = enter + [programs + "/godwitd"] + arguments
         pid = try ProcessRunner.spawn(
-            ProgramCommand(run.programs + "/godwitd", arguments, startsSession: true),
+            ProgramCommand(words[0], Array(words.dropFirst()), startsSession: true),
             standardOutput: log.rawValue,
             standardError: log.rawValue
         )
-        _ = try await run.eventually("an answer of the agent \(name)", within: .seconds(20)) {
+        _ = try await run.eventually("an answer of the agent \(name)", within: limit) {
             try self.requireAlive()
             let client = try await self.connect()
             _ = try await client.status()
@@ -111,6 +127,9 @@ actor AgentProcess {
         if let pid { kill(pid, SIGCONT) }
     }
 
+    /// Whether its process was started and not ended since.
+    var isStarted: Bool { pid != nil }
+
     /// What it has logged since its first start.
     nonisolated func logLines() throws -> [Substring] {
         try FileSystem.readText(folder + "/agent.log", limit: 256 << 20).split(separator: "\n")
@@ -140,13 +159,22 @@ actor AgentProcess {
         let issuer = authority ?? self.authority
         return Credentials(
             identity: try issuer.issueUser(UserID(rawValue: user), right: right, now: WallClock.now()),
-            agents: [AgentAddress(host: "127.0.0.1", port: port)]
+            agents: [AgentAddress(host: host, port: port)]
         )
     }
 
     /// A connection; close it.
-    nonisolated func connect(_ user: String = "tester", _ right: UserRight = .admin) async throws -> ControlClient {
-        try await ControlClient.connect(try credentials(user, right), software: "integration", group: Self.group)
+    nonisolated func connect(
+        _ user: String = "tester",
+        _ right: UserRight = .admin,
+        within limit: Duration = .seconds(5)
+    ) async throws -> ControlClient {
+        try await ControlClient.connect(
+            try credentials(user, right),
+            software: "integration",
+            connectTimeout: limit,
+            group: Self.group
+        )
     }
 
     static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -196,8 +224,8 @@ actor AgentProcess {
         }
     }
 
-    /// Ends every process, mount and cgroup that belongs to agents below a folder.
-    static func endAll(below folder: String) async {
+    /// Ends every process, mount and cgroup that belongs to agents below a folder which this process made, or another that is gone.
+    static func endAll(below folder: String, of maker: Int32 = getpid()) async {
         for name in (try? FileSystem.list("/proc")) ?? [] {
             guard let pid = Int32(name), pid != getpid(),
                 let words = try? FileSystem.readText("/proc/\(name)/cmdline"), words.contains(folder)
@@ -205,7 +233,7 @@ actor AgentProcess {
             kill(pid, SIGKILL)
         }
         for agent in (try? FileSystem.list(folder)) ?? [] {
-            let parent = "/godwit-scenario-\(getpid())-\(agent)"
+            let parent = "/godwit-scenario-\(maker)-\(agent)"
             if let slice = try? CgroupSlice(in: try CgroupHierarchy.detect(), path: parent) {
                 for name in (try? slice.names()) ?? [] {
                     guard let cgroup = try? slice.cgroup(name) else { continue }
@@ -215,7 +243,7 @@ actor AgentProcess {
                 }
                 try? await slice.remove()
             }
-            try? FileSystem.removeAll("/dev/shm/godwit-scenario-\(getpid())-\(agent)")
+            try? FileSystem.removeAll("/dev/shm/godwit-scenario-\(maker)-\(agent)")
         }
         for mount in ((try? Machine.mounts()) ?? []).reversed() where mount.mountPoint.hasPrefix(folder + "/") {
             try? Mounts.unmount(mount.mountPoint, isLazy: true)

@@ -17,6 +17,10 @@ struct ScenarioOptions: Sendable {
     var killCount = 200
     var keepsFolders = false
     var programsFolder: String?
+    /// Programs of another build, from which RollingUpgrade upgrades.
+    var programsBefore: String?
+    /// How long EverythingAtOnce goes on.
+    var stormLength = Duration.seconds(45)
 }
 
 /// A promise that was not kept.
@@ -68,13 +72,35 @@ final class ScenarioRun: Sendable {
         do {
             try FileSystem.createFolder(folder, mode: 0o700)
             try await scenario.run(self)
-            await AgentProcess.endAll(below: folder)
+            await removeEverything()
             if !options.keepsFolders { try FileSystem.removeAll(folder) }
             return .passed
         } catch {
-            await AgentProcess.endAll(below: folder)
+            await removeEverything()
             return .failed(reason: "\(error)", folder: folder)
         }
+    }
+
+    private func removeEverything() async {
+        await AgentProcess.endAll(below: folder)
+        await ScenarioNetwork.removeAll(of: getpid())
+    }
+
+    /// Ends and removes what runs left that were killed; their folders with the logs stay.
+    static func removeLeftovers() async {
+        var makers = ScenarioNetwork.deadMakers()
+        for name in (try? FileSystem.list("/tmp")) ?? [] where name.hasPrefix("godwit-scenario-") {
+            let digits = name.dropFirst("godwit-scenario-".count).prefix { $0.isNumber }
+            guard let maker = Int32(digits), !isAtWork(maker) else { continue }
+            await AgentProcess.endAll(below: "/tmp/" + name, of: maker)
+            makers.insert(maker)
+        }
+        for maker in makers { await ScenarioNetwork.removeAll(of: maker) }
+    }
+
+    /// Whether a process runs scenarios now.
+    static func isAtWork(_ pid: Int32) -> Bool {
+        (try? FileSystem.readLine("/proc/\(pid)/comm")) == "integration"
     }
 
     /// Where the programs are.

@@ -200,15 +200,6 @@ struct WhoMayDoWhat: Scenario {
     }
 }
 
-/// Writes a file until nothing more fits.
-private func fill(_ path: String) throws {
-    let filler = try FileSystem.create(path, mode: 0o600)
-    var chunk = 1 << 20
-    while chunk >= 4096 {
-        do { try filler.write([UInt8](repeating: 0, count: chunk)) } catch { chunk /= 4 }
-    }
-}
-
 /// A disk without room stops acceptance, not containers.
 struct FullDisk: Scenario {
     static let name = "FullDisk"
