@@ -26,6 +26,10 @@ struct BenchmarkContext: Sendable {
     var rounds: Int
     /// How long the consumption of an agent is watched.
     var watch: Duration
+    /// How many agents gossip, one size after the other.
+    var agents: [Int]
+    /// Whether rounds count that begin while other work uses the machine.
+    var anyLoad = false
     /// Where godwitd, godwit and godwit-shim are.
     var programs: String
     /// The CRIU that an agent would use here; nil when there is none that works.
@@ -33,8 +37,9 @@ struct BenchmarkContext: Sendable {
     /// Names folders and cgroups, so that nothing of anybody else's can be meant.
     let label: String
 
-    init(rounds: Int, watch: Duration, programs: String, criu: CRIUFacts?, benchmark: String) {
-        (self.rounds, self.watch, self.programs, self.criu) = (rounds, watch, programs, criu)
+    init(rounds: Int, watch: Duration, agents: [Int], programs: String, criu: CRIUFacts?, benchmark: String) {
+        (self.rounds, self.watch, self.agents) = (rounds, watch, agents)
+        (self.programs, self.criu) = (programs, criu)
         label = "godwit-bench-\(getpid())-\(benchmark)"
     }
 

@@ -11,7 +11,7 @@ struct GodwitBench: AsyncParsableCommand {
     static let benchmarks: [any Benchmark.Type] = [
         CommandLineBenchmark.self, ContainerStartBenchmark.self, ResizeBenchmark.self, MonitoringBenchmark.self,
         RestingAgentBenchmark.self, RPCBenchmark.self, ImageStoreBenchmark.self, CheckpointBenchmark.self,
-        PolicyBenchmark.self, DeadlineBenchmark.self,
+        PolicyBenchmark.self, DeadlineBenchmark.self, GossipBenchmark.self, ConsensusBenchmark.self,
     ]
 
     static let configuration = CommandConfiguration(
@@ -22,7 +22,7 @@ struct GodwitBench: AsyncParsableCommand {
             peer      the same work by the tool that the row names
             verdict   whether the goal was reached; a row without a goal is for information
 
-            Needs root, runc, CRIU and cc, and the programs as `swift build -c release --static-swift-stdlib` makes them. Run it from the
+            Needs root, runc, CRIU and cc, for gossip also serf, for consensus also etcd, and the programs as `swift build -c release --static-swift-stdlib` makes them. Run it from the
             project's folder on a machine that does nothing else. What it makes carries its own name and is removed at the end.
 
             Exit status: 0 every benchmark ran, whatever the verdicts; 1 one could not be run.
@@ -37,6 +37,18 @@ struct GodwitBench: AsyncParsableCommand {
     var runs = 5
     @Option(help: ArgumentHelp("How long an agent's consumption is watched.", valueName: "n"))
     var seconds = 60
+    @Option(
+        help: ArgumentHelp(
+            "How many agents gossip; may be repeated, one size after the other (default: 8, 16, 32; at most 64).",
+            valueName: "n"
+        )
+    )
+    var agents: [Int] = []
+    @Flag(
+        help:
+            "Count rounds of gossip and consensus that begin while other work uses the machine, which are discarded else."
+    )
+    var anyLoad = false
     @Option(help: ArgumentHelp("Also write the figures to this file.", valueName: "file"))
     var json: String?
     @Option(
@@ -50,6 +62,7 @@ struct GodwitBench: AsyncParsableCommand {
     func validate() throws {
         guard (1...100).contains(runs) else { throw ValidationError("--runs must be 1 to 100.") }
         guard (5...3600).contains(seconds) else { throw ValidationError("--seconds must be 5 to 3600.") }
+        guard agents.allSatisfy({ (4...64).contains($0) }) else { throw ValidationError("--agents must be 4 to 64.") }
         for name in only where !Self.benchmarks.contains(where: { $0.name == name }) {
             throw ValidationError("there is no benchmark '\(name)'; --list names them.")
         }
@@ -66,13 +79,15 @@ struct GodwitBench: AsyncParsableCommand {
         let criu = await NodeProbe().run().facts.criu
         var reports: [BenchmarkReport] = []
         for benchmark in Self.benchmarks where only.isEmpty || only.contains(benchmark.name) {
-            let context = BenchmarkContext(
+            var context = BenchmarkContext(
                 rounds: runs,
                 watch: .seconds(seconds),
+                agents: agents.isEmpty ? [8, 16, 32] : agents,
                 programs: programsFolder,
                 criu: criu,
                 benchmark: benchmark.name
             )
+            context.anyLoad = anyLoad
             reports.append(try await measure(benchmark, context))
             if Interruption.hasHappened { break }
         }

@@ -195,15 +195,17 @@ enum ProcessUse {
     }
 }
 
-/// A TCP socket that listens on a free port of the loopback.
+/// A TCP socket that listens on a port of the loopback.
 struct LoopbackListener: Sendable {
     let descriptor: Int32
     let port: Int
 
-    init() throws {
+    /// Takes the port that is named, or with 0 any that is free.
+    init(port wanted: Int = 0) throws {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(clamping: wanted).bigEndian
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let isBound = unsafe withUnsafeMutablePointer(to: &address) { pointer in
@@ -212,7 +214,11 @@ struct LoopbackListener: Sendable {
                     && getsockname(descriptor, raw, &length) == 0
             }
         }
-        guard isBound else { throw BenchmarkFailure("there is no free port on the loopback (errno \(errno))") }
+        guard isBound else {
+            let reason = errno
+            Glibc.close(descriptor)
+            throw BenchmarkFailure("port \(wanted) is not free on the loopback (errno \(reason))")
+        }
         self.descriptor = descriptor
         port = Int(UInt16(bigEndian: address.sin_port))
     }
