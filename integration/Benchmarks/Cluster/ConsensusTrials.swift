@@ -99,6 +99,7 @@ final class ConsensusTrials {
     ///   - spacing: between two writes; what is measured is not finer.
     ///   - after: how long to go on after the first acknowledgement.
     /// - Returns: what was noticed.
+    /// - Throws: ``BenchmarkFailure`` when no write is acknowledged within 30 s, or the members do not agree again.
     func endLeader(_ signal: Int32, spacing: Duration, after: Duration) async throws -> Outage {
         let leader = try await leader()
         let others = (0..<Self.memberCount).filter { $0 != leader }

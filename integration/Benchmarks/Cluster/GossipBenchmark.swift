@@ -58,8 +58,8 @@ struct GossipBenchmark: Benchmark {
         ) -> BenchmarkRow {
             BenchmarkRow("\(count) agents: \(name)", unit: unit, ours: value(ours), peer: value(peer), goal: goal)
         }
-        func starved(_ rounds: [GossipFigures]) -> (suspicions: Int, verdicts: Int) {
-            rounds.compactMap(\.starved).reduce((0, 0)) { ($0.0 + $1.suspicions, $0.1 + $1.verdicts) }
+        func starved(_ rounds: [GossipFigures], _ count: (Starvation) -> Int) -> Double {
+            Double(rounds.compactMap(\.starved).reduce(0) { $0 + count($1) })
         }
         let kills = ours.reduce(0) { $0 + $1.allKnown.count }
         return [
@@ -71,18 +71,23 @@ struct GossipBenchmark: Benchmark {
             row("the same, p99", "s", goal: .atMost(4)) { $0.flatMap(\.known).percentile(0.99) },
             row("kill -9 until all know", "s") { $0.flatMap(\.allKnown).median },
             row("at rest, datagrams sent per agent", "/s") { $0.map(\.datagrams).median },
-            row("at rest, bytes of datagrams per agent, sealed, with IP", "B/s", goal: .atMost(350)) {
+            row("at rest, bytes in datagrams per agent, sealed", "B/s", goal: .atMost(350)) {
                 $0.map(\.datagramBytes).median
             },
-            row("at rest, bytes of TCP too (ours: TLS, with Raft and leases)", "B/s") { $0.map(\.allBytes).median },
+            row("at rest, with TCP and all headers (ours: TLS, with Raft and leases)", "B/s") {
+                $0.map(\.allBytes).median
+            },
+            row("at rest, CPU per agent (ours: the whole agent)", "% of a core") { $0.map(\.share).median * 100 },
+            row("at rest, resident memory per agent", "MB") { $0.map(\.memory).median / 1e6 },
             row("agents that live held for dead, undisturbed", "verdicts", goal: .atMost(0)) {
                 Double($0.reduce(0) { $0 + $1.falseVerdicts })
             },
             row("the same, \(context.watch.text) with no CPU left", "verdicts", goal: .atMost(0)) {
-                Double(starved($0).verdicts)
+                starved($0, \.falseVerdicts)
             },
+            row("meanwhile, about one in six that hardly ran", "verdicts") { starved($0, \.starvedVerdicts) },
             row("and suspected (serf tells its own probes only, ours all it hears)", "lines") {
-                Double(starved($0).suspicions)
+                starved($0, \.suspicions)
             },
         ]
     }

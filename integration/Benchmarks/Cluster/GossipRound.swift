@@ -14,10 +14,23 @@ struct GossipFigures {
     var datagrams = 0.0
     var datagramBytes = 0.0
     var allBytes = 0.0
+    /// Of a core, per agent at rest.
+    var share = 0.0
+    /// Resident bytes of an agent, mean of all.
+    var memory = 0.0
     /// About agents that lived, while nothing disturbed them.
     var falseVerdicts = 0
-    /// About agents that lived, while the processors were taken from them; nil when this round did not try.
-    var starved: (suspicions: Int, verdicts: Int)?
+    /// Without CPU; nil when this round did not try.
+    var starved: Starvation?
+}
+
+/// What agents said of each other while the processors were taken from them.
+struct Starvation {
+    /// About agents with as much claim on a processor as everybody.
+    var falseVerdicts = 0
+    /// About those few that hardly ran: indeed not there, for seconds at a time.
+    var starvedVerdicts = 0
+    var suspicions = 0
 }
 
 /// One life of a group of agents of one side: started together, watched at rest, killed one by one, starved, ended.
@@ -130,13 +143,19 @@ final class GossipRound {
     }
 
     private func rest(_ figures: inout GossipFigures) async throws {
-        let (before, began) = (try room.traffic(), ContinuousClock.now)
+        let pids = processes.pids.values
+        func cpuTime() throws -> Double { try pids.reduce(0) { $0 + (try ProcessUse.cpuTime(of: $1).inSeconds) } }
+        let (before, used, began) = (try room.traffic(), try cpuTime(), ContinuousClock.now)
         try await watch(for: plan.rest) { false }
         let traffic = try room.traffic() - before
         let share = began.duration(to: .now).inSeconds * Double(plan.count)
         figures.datagrams = traffic.datagrams / share
-        figures.datagramBytes = traffic.datagramBytes / share
+        // Without the headers of IP and UDP, as serf itself counts.
+        figures.datagramBytes = (traffic.datagramBytes - 28 * traffic.datagrams) / share
         figures.allBytes = (traffic.datagramBytes + traffic.streamBytes) / share
+        figures.share = (try cpuTime() - used) / share
+        let resident = try pids.map { Double(try ProcessUse.residentBytes(of: $0).rawValue) }
+        figures.memory = resident.reduce(0, +) / Double(plan.count)
     }
 
     private func killOne(_ figures: inout GossipFigures) async throws {
@@ -165,10 +184,11 @@ final class GossipRound {
     }
 
     /// Takes the processors away: endless loops on all of them, and one agent in six has the least claim on what is left.
-    private func starve(for time: Duration) async throws -> (suspicions: Int, verdicts: Int) {
-        let before = (suspicions: suspicions.count, verdicts: falseVerdicts)
+    private func starve(for time: Duration) async throws -> Starvation {
+        let (heard, judged) = (suspicions.count, verdicts.count)
         let living = processes.pids.keys.sorted().dropFirst()
-        for number in living.shuffled().prefix(max(1, plan.count / 6)) {
+        let starved = Set(living.shuffled().prefix(max(1, plan.count / 6)))
+        for number in starved {
             if let pid = processes.pids[number] { Self.humble(pid) }
         }
         let loops = ProcessSet()
@@ -182,7 +202,12 @@ final class GossipRound {
         loops.endAll()
         // A verdict of that time may take a while to be heard of.
         try await watch(for: .seconds(10)) { false }
-        return (suspicions.count - before.suspicions, falseVerdicts - before.verdicts)
+        let subjects = verdicts.dropFirst(judged).map(\.subject).filter { !dead.contains($0) }
+        return Starvation(
+            falseVerdicts: subjects.count { !starved.contains($0) },
+            starvedVerdicts: subjects.count { starved.contains($0) },
+            suspicions: suspicions.count - heard
+        )
     }
 
     /// Gives all threads of a process, and its session where the kernel groups by them, the lowest priority.
