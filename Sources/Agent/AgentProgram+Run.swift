@@ -69,7 +69,14 @@ extension AgentProgram {
         let isAlone = await replica.isAlone
         if isAlone { try await configureLimits(configuration, replica) }
         let fencing = FencingConfiguration(partitionTimeout: configuration.cluster.partitionTimeout)
-        let fence = LeaderFence(fencing, lease: LeaseFile(configuration), isAlone: isAlone, logger: logger)
+        // After a recovery others may go on for a while with what this log says is ours.
+        let isSettling = await replica.state.isSettling
+        let fence = LeaderFence(
+            fencing,
+            lease: LeaseFile(configuration),
+            isAlone: isAlone && !isSettling,
+            logger: logger
+        )
 
         let inventory = GPUInventory()
         let monitor = await ResourceMonitor(inventory: inventory)
@@ -111,6 +118,8 @@ extension AgentProgram {
         let tls = try ReloadableTLSContext(path: configuration.identity.bundle)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: min(4, Machine.processorCount))
         let directory = PeerDirectory()
+        directory.lineage = await replica.lineage
+        let refusals = PeerRefusals()
         let peers = PeerConnections(
             node: node,
             member: replica.member,
@@ -120,7 +129,14 @@ extension AgentProgram {
             group: group,
             generator: SeededGenerator(seed: .random(in: .min ... .max)),
             tls: { tls.client },
-            observe: { event in logger.debug("peer", metadata: ["event": "\(event)"]) }
+            observe: { event in
+                refusals.note(event)
+                if case .refused(let node, let failure) = event {
+                    logger.error("peer.refused", metadata: ["by": "\(node)", "reason": "\(failure.message)"])
+                } else {
+                    logger.debug("peer", metadata: ["event": "\(event)"])
+                }
+            }
         )
         raftLink.connect(PeerRaftLink(peers: peers, node: { directory.node(of: $0) }))
         let gossip = GossipService(
@@ -155,6 +171,7 @@ extension AgentProgram {
             leader: leaderService,
             fencing: fencing,
             gossip: gossip,
+            refusals: refusals,
             certificateProblem: {
                 tls.problem ?? tls.certificate.renewalProblem(at: now(), file: configuration.identity.bundle)
             },
@@ -181,7 +198,7 @@ extension AgentProgram {
             logger: logger,
             now: now
         )
-        let gate = StartingGate(control)
+        let gate = StartingGate(control, problems: { refusals.problems })
         if isAlone { gate.open() }
         let server = RPCServer(
             configuration: serverConfiguration(configuration, logger: logger),

@@ -111,6 +111,12 @@ extension ClusterState {
         let node = departure.node
         var record = try known(node)
         guard record.state != .left else { throw Refusal(.stale, "Node \(node) has left.") }
+        guard !isUnsettled(record) else {
+            throw Refusal(
+                .conflict,
+                "Node \(node) is of before the recovery of this cluster, and its containers may still run. Wait until it is declared lost."
+            )
+        }
         let left = liveJobs.filter { $0.state.mayHaveContainer && $0.node == node }
         guard left.isEmpty else {
             throw Refusal(

@@ -31,6 +31,8 @@ package struct ClusterState: Sendable, Equatable {
     var lastMember: UInt64 = 0
     var trustRecords = TrustRecords()
     var auditLog = AuditLog()
+    /// The last time that the cluster began again from one log; nil when it never did.
+    package internal(set) var recovery: Recovery?
 
     // Found again from the records when a snapshot is read.
     private(set) var liveNames: [String: JobID] = [:]
@@ -355,6 +357,8 @@ extension ClusterState: Codable {
         case formatVersion, limits, lastDecision, jobs
         // From version 2.
         case nodes, lastMember, trust, audit
+        // Only after a recovery; a program that does not know it is not heard by the others then.
+        case recovery
     }
 
     package init(from decoder: any Decoder) throws {
@@ -385,6 +389,7 @@ extension ClusterState: Codable {
         lastMember = try container.decodeIfPresent(UInt64.self, forKey: .lastMember) ?? 0
         trustRecords = try container.decodeIfPresent(TrustRecords.self, forKey: .trust) ?? TrustRecords()
         auditLog = try container.decodeIfPresent(AuditLog.self, forKey: .audit) ?? AuditLog()
+        recovery = try container.decodeIfPresent(Recovery.self, forKey: .recovery)
     }
 
     package func encode(to encoder: any Encoder) throws {
@@ -398,5 +403,6 @@ extension ClusterState: Codable {
         try container.encode(lastMember, forKey: .lastMember)
         try container.encode(trustRecords, forKey: .trust)
         try container.encode(auditLog, forKey: .audit)
+        try container.encodeIfPresent(recovery, forKey: .recovery)
     }
 }

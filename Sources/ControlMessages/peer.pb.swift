@@ -46,6 +46,9 @@ package nonisolated struct WireRaftDelivery: Sendable {
   /// HOST:PORT by which the sender is reached; empty: not told
   package var fromAddress: String = String()
 
+  /// the sender's history, see below; absent: 0
+  package var lineage: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -61,13 +64,17 @@ package nonisolated struct WireRaftReceipt: Sendable {
   package init() {}
 }
 
-/// Commands for the replicated log; opaque here. Agents that do not lead ask the leader.
+/// Commands for the replicated log; opaque here. Agents that do not lead ask the leader. Without commands the leader is asked for the end of its
+/// log, which renews the caller's right to run containers: it answers only after a quorum has confirmed that it leads.
 package nonisolated struct WireProposeRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   package var commands: [Data] = []
+
+  /// the caller's history; absent: 0
+  package var lineage: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -149,6 +156,9 @@ package nonisolated struct WireJoinReply: Sendable {
   /// of the log entry that made it a member
   package var index: UInt64 = 0
 
+  /// the history that it takes part in from now on; absent: 0
+  package var lineage: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -179,7 +189,7 @@ package nonisolated struct WireLeaveRequest: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// must be the caller, or the caller's user has the right admin
+  /// must be the caller
   package var node: String = String()
 
   package var reason: String = String()
@@ -208,6 +218,9 @@ package nonisolated struct WireGossipExchange: Sendable {
   // methods supported on all messages.
 
   package var state: Data = Data()
+
+  /// of whoever says it; absent: 0
+  package var lineage: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -331,7 +344,7 @@ fileprivate nonisolated let _protobuf_package = "godwit.v1"
 
 nonisolated extension WireRaftDelivery: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".RaftDelivery"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}messages\0\u{3}from_member\0\u{3}from_address\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}messages\0\u{3}from_member\0\u{3}from_address\0\u{1}lineage\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -342,6 +355,7 @@ nonisolated extension WireRaftDelivery: SwiftProtobuf.Message, SwiftProtobuf._Me
       case 1: try { try decoder.decodeRepeatedBytesField(value: &self.messages) }()
       case 2: try { try decoder.decodeSingularFixed64Field(value: &self.fromMember) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.fromAddress) }()
+      case 4: try { try decoder.decodeSingularFixed64Field(value: &self.lineage) }()
       default: break
       }
     }
@@ -357,6 +371,9 @@ nonisolated extension WireRaftDelivery: SwiftProtobuf.Message, SwiftProtobuf._Me
     if !self.fromAddress.isEmpty {
       try visitor.visitSingularStringField(value: self.fromAddress, fieldNumber: 3)
     }
+    if self.lineage != 0 {
+      try visitor.visitSingularFixed64Field(value: self.lineage, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -364,6 +381,7 @@ nonisolated extension WireRaftDelivery: SwiftProtobuf.Message, SwiftProtobuf._Me
     if lhs.messages != rhs.messages {return false}
     if lhs.fromMember != rhs.fromMember {return false}
     if lhs.fromAddress != rhs.fromAddress {return false}
+    if lhs.lineage != rhs.lineage {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -390,7 +408,7 @@ nonisolated extension WireRaftReceipt: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension WireProposeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ProposeRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}commands\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}commands\0\u{1}lineage\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -399,6 +417,7 @@ nonisolated extension WireProposeRequest: SwiftProtobuf.Message, SwiftProtobuf._
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedBytesField(value: &self.commands) }()
+      case 2: try { try decoder.decodeSingularFixed64Field(value: &self.lineage) }()
       default: break
       }
     }
@@ -408,11 +427,15 @@ nonisolated extension WireProposeRequest: SwiftProtobuf.Message, SwiftProtobuf._
     if !self.commands.isEmpty {
       try visitor.visitRepeatedBytesField(value: self.commands, fieldNumber: 1)
     }
+    if self.lineage != 0 {
+      try visitor.visitSingularFixed64Field(value: self.lineage, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireProposeRequest, rhs: WireProposeRequest) -> Bool {
     if lhs.commands != rhs.commands {return false}
+    if lhs.lineage != rhs.lineage {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -530,7 +553,7 @@ nonisolated extension WireJoinRequest: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension WireJoinReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".JoinReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{1}leader\0\u{1}keyring\0\u{1}index\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{1}leader\0\u{1}keyring\0\u{1}index\0\u{1}lineage\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -542,6 +565,7 @@ nonisolated extension WireJoinReply: SwiftProtobuf.Message, SwiftProtobuf._Messa
       case 2: try { try decoder.decodeSingularStringField(value: &self.leader) }()
       case 3: try { try decoder.decodeSingularBytesField(value: &self.keyring) }()
       case 4: try { try decoder.decodeSingularUInt64Field(value: &self.index) }()
+      case 5: try { try decoder.decodeSingularFixed64Field(value: &self.lineage) }()
       default: break
       }
     }
@@ -560,6 +584,9 @@ nonisolated extension WireJoinReply: SwiftProtobuf.Message, SwiftProtobuf._Messa
     if self.index != 0 {
       try visitor.visitSingularUInt64Field(value: self.index, fieldNumber: 4)
     }
+    if self.lineage != 0 {
+      try visitor.visitSingularFixed64Field(value: self.lineage, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -568,6 +595,7 @@ nonisolated extension WireJoinReply: SwiftProtobuf.Message, SwiftProtobuf._Messa
     if lhs.leader != rhs.leader {return false}
     if lhs.keyring != rhs.keyring {return false}
     if lhs.index != rhs.index {return false}
+    if lhs.lineage != rhs.lineage {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -685,7 +713,7 @@ nonisolated extension WireLeaveReply: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireGossipExchange: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".GossipExchange"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}state\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}state\0\u{1}lineage\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -694,6 +722,7 @@ nonisolated extension WireGossipExchange: SwiftProtobuf.Message, SwiftProtobuf._
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.state) }()
+      case 2: try { try decoder.decodeSingularFixed64Field(value: &self.lineage) }()
       default: break
       }
     }
@@ -703,11 +732,15 @@ nonisolated extension WireGossipExchange: SwiftProtobuf.Message, SwiftProtobuf._
     if !self.state.isEmpty {
       try visitor.visitSingularBytesField(value: self.state, fieldNumber: 1)
     }
+    if self.lineage != 0 {
+      try visitor.visitSingularFixed64Field(value: self.lineage, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireGossipExchange, rhs: WireGossipExchange) -> Bool {
     if lhs.state != rhs.state {return false}
+    if lhs.lineage != rhs.lineage {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

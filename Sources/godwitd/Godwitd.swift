@@ -19,7 +19,7 @@ struct Godwitd: AsyncParsableCommand {
             configuration to start from, `godwit ca init` and `godwit ca issue` make the certificates.
             """,
         version: AgentProgram.version,
-        subcommands: [RunCommand.self, ConfigCommand.self, DoctorCommand.self]
+        subcommands: [RunCommand.self, ConfigCommand.self, DoctorCommand.self, RecoverCommand.self]
     )
 }
 
@@ -125,6 +125,39 @@ struct DoctorCommand: AsyncParsableCommand {
     func run() async throws {
         try await AgentProgram.exitOnFailure {
             try await AgentProgram.doctor(configurationPath: config, asJSON: output == .json)
+        }
+    }
+}
+
+/// `godwitd recover`.
+struct RecoverCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "recover",
+        abstract: "Make this node's log a new cluster of one, after a majority of voters was lost for good.",
+        discussion: """
+            What the lost voters had accepted and this one had not is gone; stop every other agent of the old cluster first and let
+            them join anew.
+
+            Choose the node whose log goes furthest: the command prints its last entry before it asks. The old log is kept beside
+            the new one. Agents of the old cluster that come back are refused until the folder 'state' within their folders.state
+            was moved aside and they were started with --join. Their jobs are queued again when their containers cannot run
+            any more.
+
+            It is refused while an agent runs on this state or one of the old cluster answers, when the state is damaged, and
+            when the node is a cluster of its own already. Exit codes: 0 done, 1 refused or failed, 64 not confirmed, 78
+            configuration refused.
+            """
+    )
+
+    @Option(name: .long, help: "The configuration file of this node's agent (YAML or JSON).")
+    var config = "/etc/godwit/agent.yaml"
+
+    @Flag(name: .long, help: "Do not ask for a confirmation.")
+    var yes = false
+
+    func run() async throws {
+        try await AgentProgram.exitOnFailure {
+            try await AgentProgram.recover(configurationPath: config, isConfirmed: yes)
         }
     }
 }

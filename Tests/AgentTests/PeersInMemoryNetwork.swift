@@ -81,6 +81,7 @@ final class PeersInMemoryNetwork: Sendable {
             let delivery = WireRaftDelivery.with { delivery in
                 delivery.messages = messages.map { .init($0) }
                 delivery.fromMember = self.member.rawValue
+                delivery.lineage = directory.lineage ?? 0
             }
             guard let bytes: [UInt8] = try? delivery.serializedBytes() else { return }
             _ = handler.answerAtOnce(request(.raft, ByteBuffer(bytes: bytes)))
@@ -128,7 +129,10 @@ final class PeersInMemoryNetwork: Sendable {
         }
 
         func propose(_ commands: [[UInt8]], to node: NodeID, timeout: Duration) async throws -> ProposeAnswer {
-            let request = WireProposeRequest.with { $0.commands = commands.map { .init($0) } }
+            let request = WireProposeRequest.with { request in
+                request.commands = commands.map { .init($0) }
+                request.lineage = directory.lineage ?? 0
+            }
             let reply: WireProposeReply = try await call(.propose, request, node)
             return try ProposeAnswer(reply, commandCount: commands.count)
         }
@@ -148,7 +152,10 @@ final class PeersInMemoryNetwork: Sendable {
         func exchange(_ gossip: [UInt8], with node: NodeID, timeout: Duration) async throws -> [UInt8] {
             let reply: WireGossipExchange = try await call(
                 .gossipExchange,
-                WireGossipExchange.with { $0.state = .init(gossip) },
+                WireGossipExchange.with { request in
+                    request.state = .init(gossip)
+                    request.lineage = directory.lineage ?? 0
+                },
                 node
             )
             return [UInt8](reply.state)

@@ -114,6 +114,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
                     )
                     let answer = try await peers.join(request, at: seed, timeout: .seconds(15))
                     directory.replace(with: answer.members, from: .joined)
+                    directory.lineage = answer.lineage
                     logger.notice(
                         "cluster.joined",
                         metadata: ["through": "\(seed.text())", "members": "\(answer.members.count)"]
@@ -152,6 +153,11 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         let status = await replica.status
         await learn()
         await tell(status)
+        guard await !replica.state.isSettling else {
+            // A node of before a recovery may still run what the log says is ours: nobody has a right until that is over.
+            fence.note(isAlone: false, applied: status.applied)
+            return
+        }
         guard !status.isAlone else {
             fence.note(isAlone: true, applied: status.applied)
             return
@@ -174,6 +180,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     private func learn() async {
         let records = await replica.state.nodes.filter { $0.state != .left }
         let voters = await replica.status.membership
+        // Until there is a log, what was said at the join counts.
+        if let lineage = await replica.lineage { directory.lineage = lineage }
         directory.replace(
             with: records.compactMap { record in
                 guard let address = try? PeerAddress(record.address) else { return nil }
@@ -306,7 +314,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             },
             leader: facts.node,
             keyring: [],
-            index: status.lastIndex
+            index: status.lastIndex,
+            lineage: await replica.state.lineage
         )
     }
 

@@ -89,6 +89,7 @@ actor LeaderService: Service {
             return nil
         }
         beginReign(term)
+        guard await !replica.state.isSettling else { return nil }
         liveness?.heard(from: node, at: heard)
         return await replica.lastIndex
     }

@@ -272,6 +272,9 @@ actor Replica {
     /// Whether this member is the whole group, so that nobody else need be asked or can be.
     var isAlone: Bool { node.membership.members == [member] && !node.membership.isJoint }
 
+    /// Which history of the cluster this log belongs to; nil while it is empty.
+    var lineage: UInt64? { node.membership.members.isEmpty ? nil : state.lineage }
+
     /// The term that this member leads; nil when it does not lead.
     var leadingTerm: Term? { node.isLeader ? node.term : nil }
 

@@ -6,8 +6,12 @@ import Transport
 final class StartingGate: RPCHandler {
     private let inner: any RPCHandler
     private let isOpen = Mutex(false)
+    /// What may keep it from its cluster, one sentence each.
+    private let problems: @Sendable () -> [String]
 
-    init(_ inner: any RPCHandler) { self.inner = inner }
+    init(_ inner: any RPCHandler, problems: @escaping @Sendable () -> [String] = { [] }) {
+        (self.inner, self.problems) = (inner, problems)
+    }
 
     func open() { isOpen.withLock { $0 = true } }
 
@@ -19,7 +23,10 @@ final class StartingGate: RPCHandler {
         guard isOpen.withLock(\.self) else {
             throw RPCFailure(
                 .unavailable,
-                "this agent is starting and has not found its cluster yet; try again, or ask another agent"
+                (["this agent is starting and has not found its cluster yet; try again, or ask another agent"]
+                    + problems())
+                    .joined(separator: ". "),
+                wasNotBegun: true
             )
         }
         try await inner.handle(call)

@@ -44,6 +44,7 @@ extension ControlService {
         if let problem = await controller.storageProblem { lines.append(problem) }
         if let problem = await replica.standstill { lines.append(problem) }
         if let problem = certificateProblem() { lines.append(problem) }
+        lines += refusals.problems
         lines += node.capabilities.filter { !$0.isPresent && $0.isRequired }.map { "\($0.cost) \($0.remedy)" }
         let risky = await replica.state.liveJobs
         let standings = await controller.allStandings

@@ -25,6 +25,7 @@ struct ControlService: RPCHandler {
     let leader: LeaderService?
     let fencing: FencingConfiguration
     let gossip: GossipService?
+    let refusals: PeerRefusals
     /// What is wrong with this agent's certificate.
     let certificateProblem: @Sendable () -> String?
     let logger: Logger
@@ -45,6 +46,7 @@ struct ControlService: RPCHandler {
         leader: LeaderService? = nil,
         fencing: FencingConfiguration = FencingConfiguration(),
         gossip: GossipService? = nil,
+        refusals: PeerRefusals = PeerRefusals(),
         certificateProblem: @escaping @Sendable () -> String? = { nil },
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp
@@ -60,6 +62,7 @@ struct ControlService: RPCHandler {
         self.leader = leader
         self.fencing = fencing
         self.gossip = gossip
+        self.refusals = refusals
         self.certificateProblem = certificateProblem
         self.logger = logger
         self.now = now

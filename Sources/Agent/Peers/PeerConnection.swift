@@ -131,6 +131,7 @@ final class PeerConnection: Sendable {
                 delivery.messages = batch.map { Data($0) }
                 delivery.fromMember = surroundings.member.rawValue
                 delivery.fromAddress = surroundings.address
+                delivery.lineage = surroundings.directory.lineage ?? 0
             }
             guard let bytes: [UInt8] = try? delivery.serializedBytes() else {
                 surroundings.counters.lost.add(batch.count)

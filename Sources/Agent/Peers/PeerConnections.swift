@@ -18,6 +18,29 @@ enum PeerEvent: Sendable {
     case refused(NodeID, RPCFailure)
 }
 
+/// Which nodes take no Raft messages from this agent, and why: for people.
+final class PeerRefusals: Sendable {
+    private let refusals = Mutex<[NodeID: RPCFailure]>([:])
+
+    /// Takes note of what happened; a new connection may be welcome again.
+    func note(_ event: PeerEvent) {
+        refusals.withLock { refusals in
+            switch event {
+            case .refused(let node, let failure): refusals[node] = failure
+            case .connected(let node): refusals[node] = nil
+            case .unreachable: break
+            }
+        }
+    }
+
+    /// A sentence for each node, by name.
+    var problems: [String] {
+        refusals.withLock { refusals in
+            refusals.sorted { $0.key < $1.key }.map { "Node \($0.key) refuses this agent: \($0.value.message)." }
+        }
+    }
+}
+
 /// What the connections to other agents have done since the agent began.
 struct PeerStatistics: Sendable, Equatable {
     /// Raft messages that arrived.
@@ -181,7 +204,10 @@ final class PeerConnections: PeerLink {
     }
 
     func propose(_ commands: [[UInt8]], to node: NodeID, timeout: Duration) async throws -> ProposeAnswer {
-        let request = WireProposeRequest.with { $0.commands = commands.map { Data($0) } }
+        let request = WireProposeRequest.with { request in
+            request.commands = commands.map { Data($0) }
+            request.lineage = surroundings.directory.lineage ?? 0
+        }
         let reply: WireProposeReply = try await call(.propose, request, node, timeout)
         return try ProposeAnswer(reply, commandCount: commands.count)
     }
@@ -193,7 +219,10 @@ final class PeerConnections: PeerLink {
     }
 
     func exchange(_ gossip: [UInt8], with node: NodeID, timeout: Duration) async throws -> [UInt8] {
-        let request = WireGossipExchange.with { $0.state = Data(gossip) }
+        let request = WireGossipExchange.with { request in
+            request.state = Data(gossip)
+            request.lineage = surroundings.directory.lineage ?? 0
+        }
         let reply: WireGossipExchange = try await call(.gossipExchange, request, node, timeout)
         return [UInt8](reply.state)
     }

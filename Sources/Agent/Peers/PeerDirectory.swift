@@ -32,6 +32,7 @@ final class PeerDirectory: Sendable {
 
     private struct State {
         var claims: [NodeID: [Source: Claim]] = [:]
+        var lineage: UInt64? = 0
         /// Derived from the claims.
         var nodes: [RaftMemberID: (node: NodeID, source: Source)] = [:]
 
@@ -52,6 +53,14 @@ final class PeerDirectory: Sendable {
     private let state = Mutex(State())
 
     init(nodeLimit: Int = 1024) { self.nodeLimit = nodeLimit }
+
+    /// Which history of the cluster this agent takes part in; nil when it has no log yet and has not been told.
+    ///
+    /// What agents of another history say about the log is refused (`ClusterState.lineage`).
+    var lineage: UInt64? {
+        get { state.withLock(\.lineage) }
+        set { state.withLock { $0.lineage = newValue } }
+    }
 
     /// Takes in what a source says of a node; what it said before is replaced, nil keeps it.
     ///

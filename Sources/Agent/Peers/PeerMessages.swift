@@ -55,6 +55,8 @@ struct JoinAnswer: Sendable, Equatable {
     var keyring: [UInt8]
     /// Log index of the entry that made it a member.
     var index: UInt64
+    /// The history that it takes part in from now on; see `ClusterState.lineage`.
+    var lineage: UInt64 = 0
 }
 
 /// An agent that leaves for good.
@@ -197,6 +199,7 @@ extension JoinAnswer {
             reply.leader = leader?.rawValue ?? ""
             reply.keyring = Data(keyring)
             reply.index = index
+            reply.lineage = lineage
         }
     }
 
@@ -213,7 +216,8 @@ extension JoinAnswer {
             },
             leader: wire.leader.isEmpty ? nil : NodeID(rawValue: wire.leader),
             keyring: [UInt8](wire.keyring),
-            index: wire.index
+            index: wire.index,
+            lineage: wire.lineage
         )
     }
 }

@@ -76,6 +76,7 @@ struct PeerService: RPCHandler {
         case .peerPing: call.sink.reply(try pong(call.request))
         case .propose:
             let request = try call.decode(WireProposeRequest.self)
+            try requireLineage(request.lineage, of: node)
             call.reply(try await delegate.propose(request.commands.map { [UInt8]($0) }, for: node).wire)
         case .join:
             let request = try JoinRequest(try call.decode(WireJoinRequest.self))
@@ -92,8 +93,14 @@ struct PeerService: RPCHandler {
             call.reply(WireLeaveReply.with { $0.index = index })
         case .gossipExchange:
             let request = try call.decode(WireGossipExchange.self)
+            try requireLineage(request.lineage, of: node)
             let answer = try await delegate.exchange([UInt8](request.state), with: node)
-            call.reply(WireGossipExchange.with { $0.state = Data(answer) })
+            call.reply(
+                WireGossipExchange.with { reply in
+                    reply.state = Data(answer)
+                    reply.lineage = request.lineage
+                }
+            )
         default:
             throw RPCFailure(
                 .unimplemented,
@@ -117,10 +124,29 @@ struct PeerService: RPCHandler {
         return node
     }
 
+    /// Keeps out what was said to another history of the cluster than the one that this agent takes part in.
+    private func requireLineage(_ theirs: UInt64, of node: NodeID) throws {
+        guard let ours = directory.lineage else {
+            throw RPCFailure(.unavailable, "this agent has not joined a cluster yet; try again", wasNotBegun: true)
+        }
+        guard ours != theirs else { return }
+        let remedy =
+            "stop its agent, move its log aside (the folder 'state' within folders.state), and start it with --join: it joins as a new member"
+        throw RPCFailure(
+            .conflict,
+            theirs == 0
+                ? "the cluster was begun anew with `godwitd recover` since node \(node) was part of it; on node \(node), \(remedy)"
+                : "node \(node) and this one are of two different histories of the cluster, because `godwitd recover` was used; on the node "
+                    + "that is to give way, \(remedy)",
+            wasNotBegun: true
+        )
+    }
+
     private func deliver(_ request: RPCRequest) throws -> ByteBuffer {
         let node = try caller(request)
         let delivery = try request.decode(WireRaftDelivery.self)
         let member = RaftMemberID(rawValue: delivery.fromMember)
+        try requireLineage(delivery.lineage, of: node)
         guard member.rawValue != 0 else { throw RPCFailure(.invalid, "a delivery of Raft messages names no member") }
         if let owner = directory.node(of: member), owner != node {
             throw RPCFailure(

@@ -22,7 +22,8 @@ struct ClusterVerdict {
                     + "and after \(style.length(timeout)) without a leader jobs stop that do not say 'onPartition: continue'. "
                     + (silent.isEmpty
                         ? "Look at the network between the voters."
-                        : "Start the agents of \(silent), or mend their network.")
+                        : "Start the agents of \(silent), or mend their network. If a majority of the voters is lost for good, stop "
+                            + "every agent and run 'godwitd recover' on one node that is left.")
             )
         } else if reply.leader.isEmpty {
             problems.append(
