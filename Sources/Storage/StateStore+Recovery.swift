@@ -47,8 +47,8 @@ extension StateStore {
     /// Decisions and samples stay. Only for a store that no agent uses: what the old member promised to others is forgotten, which
     /// is safe only because its number never speaks again.
     ///
-    /// - Parameters:
-    ///   - batch: must have a member, a hard state and a snapshot.
+    /// - Parameter batch: must have a member, a hard state and a snapshot, and no entries.
+    /// - Throws: `StorageError`; then everything is as before.
     @concurrent
     package func beginAnew(_ batch: StateBatch) async throws {
         precondition(batch.member != nil && batch.hardState != nil && batch.snapshot != nil && batch.entries.isEmpty)
