@@ -138,7 +138,9 @@ struct PeersRoutingTests {
             #expect(failure?.code == .unavailable)
             #expect(failure?.wasNotBegun == true)
             #expect(
-                failure?.message == "no leader is known at the moment (1 of 3 voters answer); try again"
+                failure?.message
+                    == "node b knows no leader at the moment (1 of 3 voters answer); ask an agent that reaches a majority, or see what "
+                    + "`godwit status` says of this one"
             )
             #expect(agents[1].routing.questionCount > 1)
             await user.close()

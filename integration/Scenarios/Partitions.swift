@@ -186,7 +186,7 @@ private struct PartitionStory {
                 )
             }
         }
-        for agent in cutOff { try await expectRefusal(agent, "minority-later") }
+        for agent in cutOff { try await expectRefusal(agent, "minority-later", side: cutOff) }
         try await work.finish()
         let lasted = cut.duration(to: .now)
         let healed = try await heal()
@@ -226,7 +226,7 @@ private struct PartitionStory {
             flaps += 1
         }
         try await work.finish()
-        try await expectRefusal(alone, "alone")
+        try await expectRefusal(alone, "alone", side: [alone])
         let lasted = cut.duration(to: .now)
         let healed = try await heal()
         chapter(
@@ -254,30 +254,46 @@ private struct PartitionStory {
     }
 
     /// An agent without a majority accepts nothing, and says so to programs and to people.
-    private func expectRefusal(_ agent: AgentProcess, _ name: String) async throws {
+    ///
+    /// Once it had the time to notice, it also says who does not answer: all but those on its `side`.
+    private func expectRefusal(_ agent: AgentProcess, _ name: String, side: [AgentProcess]? = nil) async throws {
         let name = "refused-\(name)-\(agent.name)"
         let document = try work.document(name, seconds: 0.5)
         let began = ContinuousClock.now
+        let failure: RPCFailure
         do {
             let id = try await agent.ask {
                 try await $0.submit(document, folder: "/", key: "key-\(name)", timeout: .seconds(15))
             }
             throw Broken("\(agent.name), which reaches no majority, acknowledged \(name) as \(id)")
-        } catch let failure as RPCFailure {
+        } catch let error as RPCFailure {
+            failure = error
             run.note("  \(agent.name) refuses after \(began.duration(to: .now).text): \(failure.message)")
             // Not begun: then it must not be there afterwards; else nobody may rely on either.
             if !failure.wasNotBegun { await work.mayExist(name) }
             try expect(
-                failure.message.contains("no leader is known"),
+                failure.message.contains("knows no leader"),
                 "\(agent.name) does not say that there is no leader, but: \(failure.message)"
             )
         }
-        let text = try await cluster.statusText(of: agent)
-        let problem = text.split(separator: "\n").first { $0.contains("o quorum") } ?? ""
-        run.note("  godwit status there: \(problem)")
+        // As one line: how it is wrapped does not matter here.
+        let text = try await cluster.statusText(of: agent).split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let begin = text.firstRange(of: "No quorum:") ?? text.firstRange(of: "There is no leader,")
+        guard let begin, text.contains("network") else {
+            throw Broken(
+                "`godwit status` of \(agent.name), which reaches no majority, does not say so or not what to do: \(text)"
+            )
+        }
+        let problem = text[begin.lowerBound...]
+        run.note("  godwit status there: \(problem.prefix(100))...")
+        guard let side else { return }
+        // By now gossip has noticed who is silent.
+        let silent = cluster.agents.map(\.name).filter { name in !side.contains { $0.name == name } }
+        let wanted = "\(side.count) of 5 voters"
         try expect(
-            text.contains("No quorum") && text.contains("network"),
-            "`godwit status` of \(agent.name), which reaches no majority, does not say so or not what to do:\n\(text)"
+            problem.hasPrefix("No quorum: \(wanted)") && failure.message.contains(wanted)
+                && silent.allSatisfy(problem.contains),
+            "\(agent.name) does not say that \(wanted) answer and that \(silent) do not: \(failure.message); \(text)"
         )
     }
 

@@ -369,7 +369,10 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         let status = await replica.status
         if status.isLeader { return .here }
         if let node = status.leader.flatMap(directory.node(of:)) { return .at(node) }
-        return .unknown(votersAnswering: 0, voterCount: status.membership.voters.count)
+        let doubted = await gossip.suspects()
+        let voters = status.membership.voters
+        let silent = voters.count { $0 != status.member && directory.node(of: $0).map(doubted.contains) ?? false }
+        return .unknown(votersAnswering: voters.count - silent, voterCount: voters.count)
     }
 
     func holder(ofJob reference: String) async -> JobHolder {

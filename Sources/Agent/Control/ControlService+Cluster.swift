@@ -47,20 +47,25 @@ extension ControlService {
         health.answeredBy = node.node.rawValue
         health.voterCount = UInt32(group.membership.voters.count)
         health.learnerCount = UInt32(group.membership.learners.count)
-        // Only a leader hears from all; another agent that hears its leader knows that a majority answers it.
-        let silent = group.peers.filter {
-            group.membership.isVoter($0.id) && $0.contact.duration(to: moment) > .seconds(2)
-        }
-        health.silentVoters = silent.compactMap { name(of: $0.id, state) }.sorted()
-        health.votersAnswering =
-            group.leader == nil ? 0 : health.voterCount - UInt32(min(silent.count, Int(health.voterCount)))
+        let doubted = await gossip?.suspects() ?? []
+        // Only a leader hears from all; another agent that hears its leader knows that a majority answers it. Who knows of no leader has
+        // gossip's word.
+        let silent =
+            group.leader == nil
+            ? group.membership.voters.filter { voter in
+                guard voter != group.member, let record = state.node(withMember: voter.rawValue) else { return false }
+                return doubted.contains(record.node)
+            }
+            : group.peers.filter { group.membership.isVoter($0.id) && $0.contact.duration(to: moment) > .seconds(2) }
+                .map(\.id)
+        health.silentVoters = silent.compactMap { name(of: $0, state) }.sorted()
+        health.votersAnswering = health.voterCount - UInt32(min(silent.count, Int(health.voterCount)))
         let nodes = state.nodes
         health.nodesAlive = UInt32(nodes.count(where: \.state.isLive))
         health.lostNodes = nodes.filter { $0.state == .lost }.map(\.node.rawValue)
         health.joiningNodes = nodes.filter { $0.state == .joining }.map(\.node.rawValue)
         health.drainingNodes = nodes.filter { $0.state.isLive && $0.isDraining }.map(\.node.rawValue)
         health.cordonedNodes = nodes.filter { $0.state.isLive && $0.isCordoned && !$0.isDraining }.map(\.node.rawValue)
-        let doubted = await gossip?.suspects() ?? []
         for record in nodes where record.state == .active && record.node != node.node {
             if doubted.contains(record.node) {
                 health.suspectNodes.append(record.node.rawValue)

@@ -143,7 +143,10 @@ struct RoutingHandler: RPCHandler {
             case .unknown(let answering, let voters):
                 refusal = RPCFailure(
                     .unavailable,
-                    "no leader is known at the moment (\(answering) of \(voters) voters answer); try again",
+                    "node \(node) knows no leader at the moment (\(answering) of \(voters) voters answer); "
+                        + (answering > voters / 2
+                            ? "try again"
+                            : "ask an agent that reaches a majority, or see what `godwit status` says of this one"),
                     wasNotBegun: true
                 )
                 if arrival != .fromCaller { throw refusal }
