@@ -180,6 +180,22 @@ struct ReplicaGroupTests {
         await network.close()
     }
 
+    /// Whoever stops is not reached any more, so a change under way is not waited for as long as it may take.
+    @Test func whoStopsDoesNotWaitForChangesThatNobodyAnswers() async throws {
+        let network = Network()
+        let replicas = try await Self.group(of: 3, voters: 3, on: network)
+        network.isolate(replicas[2].member)
+        let began = ContinuousClock.now
+        let before = Task { try await replicas[2].propose(Self.submission(1)) }
+        try await Self.until { await replicas[2].status.leader == nil }
+        await replicas[2].hurry()
+        await #expect(throws: ReplicationError.self) { try await before.value }
+        await #expect(throws: ReplicationError.self) { try await replicas[2].propose(Self.submission(2)) }
+        // Patience is a minute here.
+        #expect(began.duration(to: .now) < .seconds(50))
+        await network.close()
+    }
+
     @Test func whatAnyMemberProposesAllHave() async throws {
         let network = Network()
         let replicas = try await Self.group(of: 4, voters: 3, on: network)

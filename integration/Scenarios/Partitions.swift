@@ -12,12 +12,16 @@ struct Partitions: Scenario {
         "whatever lines are cut, the side with a majority acknowledges within seconds, the other acknowledges nothing and says why, "
         + "containers on the cut side end before others begin, and healed all agents see the same again within 15 s"
 
+    /// Much longer than lines flap, and short enough that a scenario can wait for its end.
+    private let rightToRun = Duration.seconds(8)
+
     func run(_ run: ScenarioRun) async throws {
         let network = try await ScenarioNetwork.make(count: 5)
-        let cluster = try AgentCluster(run, count: 5, partitionTimeout: .seconds(6), network: network)
+        let cluster = try AgentCluster(run, count: 5, partitionTimeout: rightToRun, network: network)
         do {
             let work = try await Workload(run, cluster)
-            try await PartitionStory(run: run, cluster: cluster, network: network, work: work).tell()
+            try await PartitionStory(run: run, cluster: cluster, network: network, work: work, rightToRun: rightToRun)
+                .tell()
         } catch {
             cluster.showLogs()
             throw error
@@ -31,6 +35,7 @@ private struct PartitionStory {
     let cluster: AgentCluster
     let network: ScenarioNetwork
     let work: Workload
+    let rightToRun: Duration
     let began = ContinuousClock.now
 
     /// The longest that the side with a majority may take to acknowledge something.
@@ -89,8 +94,7 @@ private struct PartitionStory {
             "\(leader.name), which led, was cut off for \(lasted.text); the others acknowledged a job \(job.took.text) after the cut and "
                 + "follow \(next.agent.name); healed, all views were equal after \(healed.text)"
         )
-        // A line that was cut for longer than the right to run ends containers; on a machine that is overwhelmed it may have been.
-        if lasted < .seconds(5) { try await expectUndisturbed(before) }
+        try await expectUndisturbed(before, longest: lasted)
     }
 
     /// What the leader says arrives, and nothing of what it is told: it must not go on leading.
@@ -216,7 +220,8 @@ private struct PartitionStory {
         await work.begin(jobsPerSecond: 2)
         var generator = run.generator()
         var flaps = 0
-        while cut.duration(to: .now) < .seconds(19) {
+        // The time after which a node is lost, and a little more.
+        while cut.duration(to: .now) < rightToRun + .seconds(12) {
             let one = numbers.randomElement(using: &generator) ?? 1
             let other = numbers.filter { $0 != one }.randomElement(using: &generator) ?? 1
             try await network.lose(apart.union(ScenarioNetwork.apart([one], from: [other])))
@@ -233,7 +238,7 @@ private struct PartitionStory {
             "\(alone.name) saw nobody for \(lasted.text), and a line between two others was cut \(flaps) times; "
                 + "\(await work.summary(since: cut)); healed, all views were equal after \(healed.text)"
         )
-        try await expectUndisturbed(before)
+        try await expectUndisturbed(before, longest: await work.acknowledged(since: cut).map(\.took).max() ?? .zero)
     }
 
     // MARK: What must hold
@@ -312,7 +317,15 @@ private struct PartitionStory {
         )
     }
 
-    private func expectUndisturbed(_ before: [String: Begun]) async throws {
+    /// Containers go on as long as their nodes get a leader's word in time.
+    ///
+    /// A machine that is overwhelmed may make the longest silence so long that they rightly end; then nothing is proved, and that is said.
+    private func expectUndisturbed(_ before: [String: Begun], longest silence: Duration) async throws {
+        guard silence < rightToRun * 0.75 else {
+            return run.note(
+                "  nobody answered for \(silence.text), so containers may have ended: whether they were disturbed is not looked at"
+            )
+        }
         let after = try await incarnations(asking: cluster.agents[0])
         let disturbed = before.filter { after[$0.key] != $0.value }.keys.sorted()
         try expect(disturbed.isEmpty, "jobs began anew although their nodes were not away for long: \(disturbed)")

@@ -47,7 +47,7 @@ struct LoggedCommand {
 /// Somebody who waits until commands have been applied here.
 final class ProposalWaiter {
     let numbers: Range<UInt64>
-    let deadline: ContinuousClock.Instant
+    var deadline: ContinuousClock.Instant
     var outcomes: [Outcome] = []
     /// Where they stand, once the leader has said so.
     var place: LogPlace?

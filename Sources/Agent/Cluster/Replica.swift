@@ -65,7 +65,10 @@ actor Replica {
     /// Proposals that may wait; more are refused at once.
     private let queueLimit = 10_000
     /// How long a change may take before its proposer is told that its fate is unknown.
-    private var patience: Duration
+    private let patience: Duration
+    /// How long it may take when this agent stops, and since when it does.
+    private let haste: Duration = .seconds(1)
+    private var hurried: ContinuousClock.Instant?
 
     /// Reads what the store holds; throws when it cannot be read or was written by a newer version.
     ///
@@ -150,14 +153,14 @@ actor Replica {
         let encoded = try commands.enumerated().map { offset, command in
             try LoggedCommand(proposer: member, number: first &+ UInt64(offset), command: command).encoded()
         }
-        return try await hand(over: encoded, numbers: first..<nextNumber, deadline: began + patience)
+        return try await hand(over: encoded, numbers: first..<nextNumber, began: began)
     }
 
     /// Brings proposals into the leader's log, as often as they are certainly not in it, and waits until they are applied here.
     private func hand(
         over encoded: [[UInt8]],
         numbers: Range<UInt64>,
-        deadline: ContinuousClock.Instant
+        began: ContinuousClock.Instant
     ) async throws -> [Outcome] {
         var done: [Outcome] = []
         while true {
@@ -172,26 +175,26 @@ actor Replica {
             }
             if node.isLeader {
                 do {
-                    return try await done + append(rest, left, deadline)
+                    return try await done + append(rest, left, deadline(of: began))
                 } catch let lost as LostProposal {
                     done += lost.outcomes
                 } catch let error as ProposalError {
                     guard case .tooLong = error else {
-                        try await waitForLeader(until: deadline, else: "\(error)")
+                        try await waitForLeader(until: deadline(of: began), else: "\(error)")
                         continue
                     }
                     throw ReplicationError(isUnknown: false, description: "The change was not made: \(error).")
                 }
             } else if let leader = node.leader {
                 do {
-                    return try await done + forward(rest, left, to: leader, deadline)
+                    return try await done + forward(rest, left, to: leader, deadline(of: began))
                 } catch let lost as LostProposal {
                     done += lost.outcomes
                 } catch ForwardingError.notTaken(let reason) {
-                    try await waitForLeader(until: deadline, else: reason)
+                    try await waitForLeader(until: deadline(of: began), else: reason)
                 }
             } else {
-                try await waitForLeader(until: deadline, else: "no leader is known")
+                try await waitForLeader(until: deadline(of: began), else: "no leader is known")
             }
         }
     }
@@ -322,8 +325,19 @@ actor Replica {
         while node.isLeader, clock() < deadline { try? await Task.sleep(for: .milliseconds(5)) }
     }
 
-    /// Lets changes take a second at most from now on: this agent stops, and others may not reach it any more.
-    func hurry() { if !isAlone { patience = min(patience, .seconds(1)) } }
+    /// Lets changes take a second at most from now on, those under way too: this agent stops, and others may not reach it any more.
+    func hurry() {
+        guard !isAlone, hurried == nil else { return }
+        hurried = clock()
+        for waiter in waiters.values { waiter.deadline = min(waiter.deadline, clock() + haste) }
+        rearm()
+    }
+
+    /// When a change that was begun then is given up.
+    private func deadline(of began: ContinuousClock.Instant) -> ContinuousClock.Instant {
+        guard let hurried else { return began + patience }
+        return min(began + patience, max(began, hurried) + haste)
+    }
 
     /// Returns when everything that was acknowledged to anybody before this call is applied here; false when this member does not lead
     /// or has lost the lead.
@@ -582,7 +596,8 @@ actor Replica {
                     ReplicationError(
                         isUnknown: true,
                         description:
-                            "It is not known whether the change was made: no majority of the voters has answered within \(patience). "
+                            "It is not known whether the change was made: no majority of the voters has answered within "
+                            + "\((hurried == nil ? patience : haste).text). "
                             + "Look at `godwit status`, and at what became of the change before you repeat it."
                     )
                 )
