@@ -155,19 +155,18 @@ struct ReplicaGroupTests {
         let store = HeldStateStore(disk)
         let replicas = try await Self.group(of: 3, voters: 3, on: network, founderStore: store)
         try await replicas[0].propose(Self.submission(1))
+        let before = await replicas[0].status.committed
+        for replica in replicas[1...] { network.isolate(replica.member) }
+        // The leader has this one on its disk, and the next it cannot write.
+        let first = Task { try await replicas[0].propose(Self.submission(2)) }
+        try await Self.until { try await disk.load().entries.last?.index ?? 0 > before }
         let gate = store.holdLoad()
         disk.fail(with: [StorageError(.full, "no space left")])
-        // The leader cannot write it, but the others can: it is told so, and that it is committed, while it reads its disk.
-        let first = Task { try await replicas[0].propose(Self.submission(2)) }
-        await gate.reached()
         let second = Task { try await replicas[0].propose(Self.submission(3)) }
-        let members = replicas
-        try await Self.until {
-            for replica in members[1...] where await replica.status.lastIndex <= members[0].status.committed {
-                return false
-            }
-            return true
-        }
+        await gate.reached()
+        // While it reads its disk, the member that it was learns that the others have the first.
+        for replica in replicas[1...] { network.isolate(replica.member, false) }
+        try await Self.until { await replicas[0].status.committed > before }
         gate.open()
         // Nobody knows what became of them, or they are there.
         for task in [first, second] { _ = await task.result }

@@ -127,9 +127,6 @@ actor AgentProcess {
         if let pid { kill(pid, SIGCONT) }
     }
 
-    /// Whether its process was started and not ended since.
-    var isStarted: Bool { pid != nil }
-
     /// What it has logged since its first start.
     nonisolated func logLines() throws -> [Substring] {
         try FileSystem.readText(folder + "/agent.log", limit: 256 << 20).split(separator: "\n")

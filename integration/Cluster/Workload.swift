@@ -26,7 +26,7 @@ actor Workload {
 
     nonisolated let run: ScenarioRun
     nonisolated let cluster: AgentCluster
-    private let root: String
+    private nonisolated let root: String
     private var generator: SeededGenerator
     private var number = 0
     private(set) var acknowledged: [Acknowledged] = []
@@ -112,7 +112,7 @@ actor Workload {
         try FileSystem.createFolder(folder)
         return """
             name: \(name)
-            image: {rootfs: \(run.folder)/root}
+            image: {rootfs: \(root)}
             command: [/witness, /given/lives, "\(seconds)"]
             mounts: [{source: \(folder), target: /given}]
             resources: {cpus: 0.2, memory: 32MiB}
