@@ -139,6 +139,7 @@ extension AgentProgram {
             }
         )
         raftLink.connect(PeerRaftLink(peers: peers, node: { directory.node(of: $0) }))
+        let startedAt = now()
         let gossip = GossipService(
             facts: facts,
             replica: replica,
@@ -148,7 +149,7 @@ extension AgentProgram {
             registry: registry,
             logger: logger,
             now: now,
-            summary: { await summary(facts, controller, monitor) }
+            summary: { await summary(facts, controller, monitor, startedAt: startedAt) }
         )
         let leaderService = LeaderService(
             node: node,
@@ -345,7 +346,8 @@ extension AgentProgram {
     private static func summary(
         _ facts: NodeFacts,
         _ controller: NodeController,
-        _ monitor: ResourceMonitor
+        _ monitor: ResourceMonitor,
+        startedAt: Timestamp
     ) async -> NodeFactsSummary {
         let use = await controller.use
         let reading = await monitor.reading
@@ -358,6 +360,23 @@ extension AgentProgram {
         summary.load.used = use.vcpus
         summary.load.memoryTotal = reading.memoryTotal
         summary.load.memoryUsed = reading.memoryUsed
+        let running = await controller.running
+        (summary.load.containerCount, summary.load.allocated) = (running.count, running.allocated)
+        summary.kernel = facts.kernel
+        summary.startedAt = UInt32(clamping: Int64(startedAt.seconds))
+        if let cgroup = facts.capabilities.first(where: { $0.name == "cgroup" }), cgroup.isPresent {
+            summary.cgroupVersion = cgroup.detail.hasSuffix("v2") ? 2 : 1
+        }
+        summary.deviceModel = reading.devices.first?.name ?? ""
+        summary.devices = reading.devices.map { device in
+            NodeFactsSummary.Device(
+                vendor: device.vendor,
+                utilization: device.utilization,
+                memoryTotal: device.memoryTotal,
+                memoryUsed: device.memoryUsed,
+                hasProblem: device.problem != nil
+            )
+        }
         return summary
     }
 

@@ -44,6 +44,8 @@ extension GossipMessage {
     private enum Kind: UInt8 {
         case probe = 1
         case ack, nack, indirectProbe, alive, suspect, dead, left, facts, digest, viewsAreEqual, buckets
+        case poolEntry = 32
+        case poolDigest, poolBuckets
     }
 
     /// Appends the message.
@@ -92,11 +94,29 @@ extension GossipMessage {
         case .buckets(let buckets):
             bytes.append(Kind.buckets.rawValue)
             for bucket in buckets { bytes.appendInteger(bucket) }
+        case .poolEntry(let claim):
+            bytes.appendMessage(Kind.poolEntry.rawValue) { $0.append(claim) }
+        case .poolDigest(let fingerprints, let isWhole):
+            bytes.appendMessage(Kind.poolDigest.rawValue) { bytes in
+                bytes.append(isWhole ? 1 : 0)
+                for print in fingerprints {
+                    bytes.appendInteger(print.tag)
+                    bytes.appendInteger(print.root)
+                }
+            }
+        case .poolBuckets(let tag, let buckets):
+            bytes.appendMessage(Kind.poolBuckets.rawValue) { bytes in
+                bytes.appendInteger(tag)
+                for bucket in buckets { bytes.appendInteger(bucket) }
+            }
+        case .unknown(let kind, let content):
+            bytes.appendMessage(kind) { $0 += content }
         }
     }
 
     static func decode(_ bytes: Span<UInt8>, at offset: inout Int) throws(DecodeError) -> GossipMessage {
         let number = try bytes.readInteger(UInt8.self, at: &offset)
+        if number >= GossipLimits.firstSkippableKind { return try decodeSkippable(number, bytes, at: &offset) }
         guard let kind = Kind(rawValue: number) else {
             throw .invalid(field: "gossip message", value: UInt64(number))
         }
@@ -130,7 +150,44 @@ extension GossipMessage {
             buckets.reserveCapacity(MemberTable.bucketCount)
             for _ in 0..<MemberTable.bucketCount { buckets.append(try bytes.readInteger(at: &offset)) }
             return .buckets(buckets)
+        case .poolEntry, .poolDigest, .poolBuckets: throw .invalid(field: "gossip message", value: UInt64(number))
         }
+    }
+
+    /// A message with its length; one of a kind that is not known is kept as it is.
+    private static func decodeSkippable(
+        _ number: UInt8,
+        _ bytes: Span<UInt8>,
+        at offset: inout Int
+    ) throws(DecodeError) -> GossipMessage {
+        let content = try bytes.readShortBytes("message", limit: GossipLimits.unknownByteCount, at: &offset)
+        let span = content.span
+        var place = 0
+        let message: GossipMessage
+        switch Kind(rawValue: number) {
+        case .poolEntry: message = .poolEntry(try span.readPoolEntry(at: &place))
+        case .poolDigest:
+            let isWhole = try span.readInteger(UInt8.self, at: &place)
+            guard isWhole < 2 else { throw .invalid(field: "wholeness of a digest", value: UInt64(isWhole)) }
+            var fingerprints: [PoolFingerprint] = []
+            while place < span.count {
+                guard fingerprints.count < GossipLimits.digestCount else {
+                    throw .tooLong(field: "digest", count: fingerprints.count + 1, limit: GossipLimits.digestCount)
+                }
+                let tag: UInt32 = try span.readInteger(at: &place)
+                fingerprints.append(PoolFingerprint(tag: tag, root: try span.readInteger(at: &place)))
+            }
+            message = .poolDigest(fingerprints, isWhole: isWhole == 1)
+        case .poolBuckets:
+            let tag: UInt32 = try span.readInteger(at: &place)
+            var buckets: [UInt32] = []
+            buckets.reserveCapacity(MemberTable.bucketCount)
+            for _ in 0..<MemberTable.bucketCount { buckets.append(try span.readInteger(at: &place)) }
+            message = .poolBuckets(tag: tag, buckets)
+        default: return .unknown(kind: number, content)
+        }
+        try span.requireEnd(at: place)
+        return message
     }
 
     private static func decodeSuspect(
@@ -183,7 +240,47 @@ extension [UInt8] {
     }
 }
 
+extension [UInt8] {
+    /// A kind of message that carries its length.
+    fileprivate mutating func appendMessage(_ kind: UInt8, _ content: (inout [UInt8]) -> Void) {
+        var bytes: [UInt8] = []
+        content(&bytes)
+        append(kind)
+        appendShortBytes(bytes)
+    }
+
+    mutating func append(_ claim: PoolEntry) {
+        let name = claim.pool.rawValue.utf8
+        append(UInt8(name.count))
+        append(contentsOf: name)
+        append(claim.entry.member)
+        append(claim.entry.status.rawValue)
+        appendInteger(claim.entry.ageSeconds)
+    }
+}
+
 extension Span<UInt8> {
+    func readPoolEntry(at offset: inout Int) throws(DecodeError) -> PoolEntry {
+        let count = Int(try readInteger(UInt8.self, at: &offset))
+        guard count <= GossipLimits.nameByteCount else {
+            throw .tooLong(field: "pool", count: count, limit: GossipLimits.nameByteCount)
+        }
+        guard let name = String(validating: try readBytes(count, at: &offset), as: UTF8.self),
+            let pool = PoolName(rawValue: name)
+        else { throw .notText(field: "pool") }
+        return PoolEntry(pool: pool, entry: try readStatusEntry(at: &offset))
+    }
+
+    /// A member with its status and since when it is dead or gone.
+    func readStatusEntry(at offset: inout Int) throws(DecodeError) -> MemberExchange.Entry {
+        let member = try readEntry(at: &offset)
+        let code = try readInteger(UInt8.self, at: &offset)
+        guard let status = MemberStatus(rawValue: code) else {
+            throw .invalid(field: "member status", value: UInt64(code))
+        }
+        return MemberExchange.Entry(member, status: status, ageSeconds: try readInteger(at: &offset))
+    }
+
     func readClaim(at offset: inout Int) throws(DecodeError) -> (MemberKey, MemberIncarnation) {
         let key = MemberKey(rawValue: try readInteger(at: &offset))
         return (key, try readIncarnation(at: &offset))

@@ -10,6 +10,14 @@ package enum GossipLimits {
     package static let factsByteCount = 512
     /// Accusers that one suspicion names.
     package static let accuserCount = 8
+    /// Other pools that are remembered.
+    package static let poolCount = 1_024
+    /// Fingerprints of other pools in one message.
+    package static let digestCount = 60
+    /// The largest message of a kind that is not known.
+    package static let unknownByteCount = 8_192
+    /// Kinds from here on carry their length, so that a member that does not know them passes over them.
+    package static let firstSkippableKind: UInt8 = 32
 }
 
 /// One thing that a datagram says.
@@ -42,6 +50,14 @@ package enum GossipMessage: Sendable, Hashable {
     case viewsAreEqual
     /// The fingerprints of all 256 parts of the view, each cut to 32 bits.
     case buckets([UInt32])
+    /// A member of another pool, as that pool sees it.
+    case poolEntry(PoolEntry)
+    /// Fingerprints of other pools, 1 to `GossipLimits.digestCount`; `isWhole` when the sender knows no others.
+    case poolDigest([PoolFingerprint], isWhole: Bool)
+    /// The fingerprints of all 256 parts of what is known of another pool, each cut to 32 bits.
+    case poolBuckets(tag: UInt32, [UInt32])
+    /// Something that a newer member says; passed over.
+    case unknown(kind: UInt8, [UInt8])
 }
 
 /// What is said of a member to one who may never have heard of it.

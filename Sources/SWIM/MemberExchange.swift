@@ -38,6 +38,11 @@ package struct MemberExchange: Sendable, Hashable {
     package enum Part: UInt8, Sendable {
         case request = 1
         case answer = 2
+        /// The same about another pool.
+        case poolRequest = 3
+        case poolAnswer = 4
+
+        var isAboutOtherPool: Bool { self == .poolRequest || self == .poolAnswer }
     }
 
     /// One member as the sender sees it.
@@ -55,58 +60,92 @@ package struct MemberExchange: Sendable, Hashable {
     package var part: Part
     package var sender: MemberKey
     package var buckets: BucketSet
-    /// The first is the sender itself.
+    /// The first is the sender itself; empty when it is about another pool.
     package var entries: [Entry]
+    /// The other pool that it is about, `PoolName.tag`; 0 when it is about none, or about the common one.
+    package var tag: UInt32 = 0
+    /// What the sender knows of the other pool.
+    package var pools: [PoolEntry] = []
 
     package init(part: Part, sender: MemberKey, buckets: BucketSet, entries: [Entry]) {
         (self.part, self.sender, self.buckets, self.entries) = (part, sender, buckets, entries)
+    }
+
+    /// An exchange about another pool.
+    package init(part: Part, sender: MemberKey, tag: UInt32, buckets: BucketSet, pools: [PoolEntry]) {
+        precondition(part.isAboutOtherPool)
+        (self.part, self.sender, self.buckets, entries) = (part, sender, buckets, [])
+        (self.tag, self.pools) = (tag, pools)
     }
 
     /// The document as bytes, without the last entries if it would otherwise be longer than `limit`.
     package func encoded(limit: Int) -> [UInt8] {
         var bytes = GossipDatagram.header(sender: sender)
         bytes.append(part.rawValue)
+        if part.isAboutOtherPool { bytes.appendInteger(tag) }
         buckets.encode(into: &bytes)
         let countOffset = bytes.count
         bytes.appendInteger(UInt32(0))
         var count: UInt32 = 0
-        for entry in entries {
+        func add(_ write: (inout [UInt8]) -> Void) -> Bool {
             let end = bytes.count
-            bytes.append(entry.member)
-            bytes.append(entry.status.rawValue)
-            bytes.appendInteger(entry.ageSeconds)
+            write(&bytes)
             guard bytes.count <= limit else {
                 bytes.removeSubrange(end...)
-                break
+                return false
             }
             count += 1
+            return true
+        }
+        for entry in entries {
+            let fits = add { bytes in
+                bytes.append(entry.member)
+                bytes.append(entry.status.rawValue)
+                bytes.appendInteger(entry.ageSeconds)
+            }
+            guard fits else { break }
+        }
+        for claim in pools {
+            guard add({ $0.append(claim) }) else { break }
         }
         for index in 0..<4 { bytes[countOffset + index] = UInt8(truncatingIfNeeded: count >> UInt32(24 - 8 * index)) }
         return bytes
     }
 
     /// Reads a whole document, or nothing of it.
-    package static func decode(_ bytes: Span<UInt8>, expecting part: Part) throws(DecodeError) -> MemberExchange {
+    ///
+    /// `expected` is the part about the sender's own pool; the same about another pool is taken as well.
+    package static func decode(
+        _ bytes: Span<UInt8>,
+        expecting expected: Part
+    ) throws(DecodeError) -> MemberExchange {
         var offset = 0
         let sender = try GossipDatagram.readHeader(bytes, at: &offset)
         let number = try bytes.readInteger(UInt8.self, at: &offset)
-        guard number == part.rawValue else { throw .invalid(field: "part of an exchange", value: UInt64(number)) }
+        guard let part = Part(rawValue: number), part == expected || part.rawValue == expected.rawValue + 2 else {
+            throw .invalid(field: "part of an exchange", value: UInt64(number))
+        }
+        let tag = part.isAboutOtherPool ? try bytes.readInteger(UInt32.self, at: &offset) : 0
         let buckets = try BucketSet.decode(bytes, at: &offset)
         let count = Int(try bytes.readInteger(UInt32.self, at: &offset))
         // An entry takes at least 24 bytes, so this bounds what a false count can make us reserve.
         guard count <= bytes.count / 24 else {
             throw .tooLong(field: "entries", count: count, limit: bytes.count / 24)
         }
+        if part.isAboutOtherPool {
+            var pools: [PoolEntry] = []
+            pools.reserveCapacity(count)
+            for _ in 0..<count {
+                let claim = try bytes.readPoolEntry(at: &offset)
+                guard claim.pool.tag == tag else { throw .invalid(field: "pool of an entry", value: UInt64(tag)) }
+                pools.append(claim)
+            }
+            try bytes.requireEnd(at: offset)
+            return MemberExchange(part: part, sender: sender, tag: tag, buckets: buckets, pools: pools)
+        }
         var entries: [Entry] = []
         entries.reserveCapacity(count)
-        for _ in 0..<count {
-            let member = try bytes.readEntry(at: &offset)
-            let code = try bytes.readInteger(UInt8.self, at: &offset)
-            guard let status = MemberStatus(rawValue: code) else {
-                throw .invalid(field: "member status", value: UInt64(code))
-            }
-            entries.append(Entry(member, status: status, ageSeconds: try bytes.readInteger(at: &offset)))
-        }
+        for _ in 0..<count { entries.append(try bytes.readStatusEntry(at: &offset)) }
         try bytes.requireEnd(at: offset)
         guard let first = entries.first, MemberKey(first.member.node) == sender else {
             throw .invalid(field: "first entry of an exchange", value: sender.rawValue)

@@ -25,6 +25,8 @@ package struct MemberTable: Sendable {
     private(set) var buckets = [UInt64](repeating: 0, count: bucketCount)
     /// The exclusive or of all buckets.
     private(set) var root: UInt64 = 0
+    /// Members that came or changed since this was emptied; nil when nobody wants to know.
+    var changes: Set<MemberKey>?
 
     /// An empty table.
     package init() {}
@@ -99,6 +101,7 @@ package struct MemberTable: Sendable {
         buckets[Self.bucket(of: member.key)] ^= change
         root ^= change
         liveCount += (member.status.isLive ? 1 : 0) - (before?.status.isLive == true ? 1 : 0)
+        if change != 0 || member.status != before?.status { changes?.insert(member.key) }
         guard member.status != before?.status else { return }
         switch before?.status {
         case .dead: Self.remove(member.key, from: &deadKeys)

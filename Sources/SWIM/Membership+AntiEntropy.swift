@@ -6,6 +6,8 @@ struct Exchange: Sendable {
     let id: UInt32
     /// Whether it is part of joining, where any one success will do.
     let isJoin: Bool
+    /// The other pool that it is about.
+    var tag: UInt32?
 }
 
 /// What gossip missed is found by comparing fingerprints, and repaired over a stream.
@@ -31,6 +33,7 @@ extension Membership {
         deferredComparisons = 0
         guard let peer = members.randomLiveMember(besides: [key], using: &generator) else { return }
         send([digest], to: peer.endpoint)
+        if let others = poolDigest() { sendAlone(others, to: peer.endpoint) }
     }
 
     private var digest: GossipMessage { .digest(root: members.root, liveCount: UInt32(members.liveCount)) }
@@ -68,17 +71,13 @@ extension Membership {
         }
         guard !differing.isEmpty else { return noteEqualViews() }
         noteDifference()
-        guard exchanges.isEmpty else { return }
+        guard exchanges.allSatisfy({ $0.tag != nil }) else { return }
         begin(exchangeOf: differing, with: source, isJoin: false)
     }
 
     // MARK: Exchanging
 
     mutating func begin(exchangeOf buckets: BucketSet, with endpoint: MemberEndpoint, isJoin: Bool) {
-        let id = nextSequence()
-        exchanges.append(Exchange(id: id, isJoin: isJoin))
-        statistics.exchanges += 1
-        after(configuration.exchangeTimeout.wholeNanoseconds, .giveUpExchange(id))
         let request = MemberExchange(
             part: .request,
             sender: key,
@@ -86,11 +85,18 @@ extension Membership {
             // A joining node asks for everything and tells only of itself: what it remembers may be long out of date.
             entries: isJoin ? [entry(own)] : entries(in: buckets, unknownTo: [:])
         )
-        let bytes = request.encoded(limit: configuration.exchangeByteLimit)
-        effects.append(.exchange(id, request: bytes, endpoint: endpoint))
+        begin(Exchange(id: nextSequence(), isJoin: isJoin), request, with: endpoint)
     }
 
-    private func entry(_ member: Member) -> MemberExchange.Entry {
+    mutating func begin(_ exchange: Exchange, _ request: MemberExchange, with endpoint: MemberEndpoint) {
+        exchanges.append(exchange)
+        statistics.exchanges += 1
+        after(configuration.exchangeTimeout.wholeNanoseconds, .giveUpExchange(exchange.id))
+        let bytes = request.encoded(limit: configuration.exchangeByteLimit)
+        effects.append(.exchange(exchange.id, request: bytes, endpoint: endpoint))
+    }
+
+    func entry(_ member: Member) -> MemberExchange.Entry {
         let age = member.status.isLive ? 0 : (clock - member.changedAt) / 1_000_000_000
         return MemberExchange.Entry(
             GossipEntry(member),
@@ -130,6 +136,9 @@ extension Membership {
     ) throws(DecodeError) -> [UInt8] {
         let exchange = try decode(request, expecting: .request)
         advance(to: now)
+        if exchange.part == .poolRequest {
+            return answerPoolExchange(exchange).encoded(limit: configuration.exchangeByteLimit)
+        }
         var theirs: [MemberKey: MemberExchange.Entry] = [:]
         theirs.reserveCapacity(exchange.entries.count)
         for entry in exchange.entries { theirs[MemberKey(entry.member.node)] = entry }
@@ -157,7 +166,11 @@ extension Membership {
         advance(to: now)
         guard let index = exchanges.firstIndex(where: { $0.id == id }) else { return }
         let answer = try decode(answer, expecting: .answer)
+        guard (answer.part == .poolAnswer) == (exchanges[index].tag != nil) else {
+            throw .invalid(field: "part of an exchange", value: UInt64(answer.part.rawValue))
+        }
         let exchange = exchanges.remove(at: index)
+        guard exchange.tag == nil else { return merge(pools: answer.pools) }
         merge(answer, isNews: !exchange.isJoin)
         if exchange.isJoin { finishJoin() }
     }

@@ -50,6 +50,10 @@ extension Membership {
             compare(root: root, liveCount: liveCount, reply: &reply)
         case .viewsAreEqual: noteEqualViews()
         case .buckets(let buckets): takeBuckets(buckets, from: reply.source)
+        case .poolEntry(let claim): hear(claim)
+        case .poolDigest(let fingerprints, let isWhole): compare(fingerprints, isWhole: isWhole, reply: &reply)
+        case .poolBuckets(let tag, let buckets): takeBuckets(buckets, ofPool: tag, from: reply.source)
+        case .unknown: break
         }
     }
 
@@ -93,6 +97,11 @@ extension Membership {
         emit(bytes, to: endpoint)
     }
 
+    /// Sends a message about other pools, with nothing beside it: who knows of no pools drops the whole datagram.
+    mutating func sendAlone(_ message: GossipMessage, to endpoint: MemberEndpoint) {
+        emit(GossipDatagram(sender: key, messages: [message]).encoded(), to: endpoint)
+    }
+
     /// Adds news up to the datagram's limit (SWIM, section 4.1: piggybacking).
     ///
     /// Where both wait, a quarter of the room is kept for facts, so that a wave of joins does not silence them.
@@ -127,10 +136,10 @@ extension Membership {
 
     /// Puts news in line and sees to it that it goes out soon.
     mutating func spread(_ message: GossipMessage, about key: MemberKey) {
-        if case .facts = message {
-            factNews.add(message, about: key)
-        } else {
-            memberNews.add(message, about: key)
+        switch message {
+        case .facts: factNews.add(message, about: key)
+        case .poolEntry: poolNews.add(message, about: key)
+        default: memberNews.add(message, about: key)
         }
         guard !gossipIsDue else { return }
         gossipIsDue = true
@@ -143,17 +152,23 @@ extension Membership {
         gossipIsDue = false
         var chosen = [key]
         for _ in 0..<configuration.gossipFanout {
-            guard !memberNews.isEmpty || !factNews.isEmpty,
+            guard hasNews,
                 let peer = members.randomLiveMember(besides: chosen, using: &generator)
             else { break }
             chosen.append(peer.key)
-            var bytes = GossipDatagram.header(sender: key)
             // Full packets go out at once up to the fan-out; what does not fit waits for the next period.
-            guard fill(&bytes) > 0 else { break }
-            emit(bytes, to: peer.endpoint)
+            var bytes = GossipDatagram.header(sender: key)
+            if fill(&bytes) > 0 { emit(bytes, to: peer.endpoint) }
+            bytes = GossipDatagram.header(sender: key)
+            let count = poolNews.take(
+                into: &bytes,
+                byteLimit: configuration.datagramByteLimit,
+                transmitLimit: transmitLimit
+            )
+            if count > 0 { emit(bytes, to: peer.endpoint) }
         }
         if members.liveCount < 2 { dropNewsForNobody() }
-        if !memberNews.isEmpty || !factNews.isEmpty {
+        if hasNews {
             gossipIsDue = true
             after(pace.gossipPeriod, .gossip)
         } else if state == .leaving {
@@ -161,9 +176,12 @@ extension Membership {
         }
     }
 
+    private var hasNews: Bool { !memberNews.isEmpty || !factNews.isEmpty || !poolNews.isEmpty }
+
     /// A pool of one has nobody to tell, and a member that joins gets the whole view.
     private mutating func dropNewsForNobody() {
         memberNews = DisseminationQueue(limit: configuration.pendingUpdateLimit)
         factNews = DisseminationQueue(limit: configuration.pendingUpdateLimit)
+        poolNews = DisseminationQueue(limit: configuration.pendingUpdateLimit)
     }
 }

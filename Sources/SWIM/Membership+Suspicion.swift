@@ -162,6 +162,7 @@ extension Membership {
     mutating func sweep() {
         let retention = configuration.deadRetention.wholeNanoseconds
         after(retention / 64, .sweep)
+        sweepElsewhere()
         for target in (members.deadKeys + members.leftKeys).sorted() {
             guard let member = members[target], clock - member.changedAt >= retention else { continue }
             forget(member)

@@ -43,10 +43,12 @@ package struct Membership: Sendable {
         case publishFacts
     }
 
-    package let configuration: MembershipConfiguration
+    package internal(set) var configuration: MembershipConfiguration
+    /// Which of the cluster's pools this is.
+    package let pool: PoolName
     /// This node's key.
     package let key: MemberKey
-    let pace: Pace
+    var pace: Pace
     let origin: ContinuousClock.Instant
 
     package internal(set) var state = State.idle
@@ -75,6 +77,9 @@ package struct Membership: Sendable {
 
     var memberNews: DisseminationQueue
     var factNews: DisseminationQueue
+    /// What members of other pools are said to be; never in one datagram with the rest, so that a member that does not
+    /// know of pools loses nothing else.
+    var poolNews: DisseminationQueue
     var gossipIsDue = false
 
     var compareGeneration: UInt32 = 0
@@ -82,6 +87,11 @@ package struct Membership: Sendable {
     var deferredComparisons = 0
     var reconnectIsSet = false
     var exchanges: [Exchange] = []
+
+    /// What other pools think of their members.
+    var elsewhere: [PoolName: MemberTable] = [:]
+    var elsewhereChanges: [PoolName: Set<MemberKey>] = [:]
+    var isBridging = false
 
     var seeds: [MemberEndpoint] = []
     var joinGeneration: UInt32 = 0
@@ -99,6 +109,7 @@ package struct Membership: Sendable {
         endpoint: MemberEndpoint,
         incarnation: MemberIncarnation,
         configuration: MembershipConfiguration,
+        pool: PoolName = .common,
         remembered: MemberTable = MemberTable(),
         seed: UInt64,
         now: ContinuousClock.Instant
@@ -108,6 +119,7 @@ package struct Membership: Sendable {
             throw MembershipConfigurationError(field: "node", description: "'\(node)' is not a DNS label")
         }
         self.configuration = configuration
+        self.pool = pool
         key = MemberKey(node)
         pace = Pace(configuration)
         origin = now
@@ -117,6 +129,7 @@ package struct Membership: Sendable {
         sequence = UInt32(truncatingIfNeeded: generator.next())
         memberNews = DisseminationQueue(limit: configuration.pendingUpdateLimit)
         factNews = DisseminationQueue(limit: configuration.pendingUpdateLimit)
+        poolNews = DisseminationQueue(limit: configuration.pendingUpdateLimit)
         probeOrder = ProbeOrder(slots: [], using: &generator)
         let own = Member(node: node, endpoint: endpoint, incarnation: incarnation)
         if members[key] == nil {
@@ -154,6 +167,7 @@ package struct Membership: Sendable {
     /// Timers, probes, relays, suspicions and news that wait: what grows under load, and what the bounds hold.
     package var pendingCount: Int {
         timers.count + probes.count + relays.count + suspicions.count + memberNews.count + factNews.count
+            + poolNews.count
     }
 
     /// The member of this name.

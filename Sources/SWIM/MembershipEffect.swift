@@ -37,6 +37,8 @@ package enum MemberChange: Sendable, Hashable {
 package enum MembershipEvent: Sendable, Equatable {
     /// A member after the change.
     case changed(Member, MemberChange)
+    /// A member of another pool, after the change that its own pool saw.
+    case changedElsewhere(PoolName, Member, MemberChange)
     /// `claimant` says that it is the node of this name, which lives elsewhere and answers.
     case nameConflict(Member, claimant: MemberEndpoint)
     /// A member's key belongs to another name already. It cannot take part under this name.

@@ -41,6 +41,9 @@ struct MembershipFactsTests {
             .init(vendor: .nvidia, utilization: 0.42, memoryTotal: .gibibytes(80), memoryUsed: .gibibytes(10)),
             .init(vendor: .nvidia, memoryTotal: .gibibytes(80), memoryUsed: .zero, hasProblem: true),
         ]
+        facts.startedAt = 1_763_735_619
+        facts.cgroupVersion = 2
+        facts.kernel = "6.8.0-generic"
         return facts
     }()
 
@@ -65,6 +68,7 @@ struct MembershipFactsTests {
         facts.address = String(repeating: "ä", count: 300)
         facts.version = String(repeating: "v", count: 300)
         facts.deviceModel = String(repeating: "m", count: 300)
+        facts.kernel = String(repeating: "k", count: 300)
         facts.site = SiteID(rawValue: String(repeating: "s", count: 63))
         facts.capabilities = Set(NodeFactsSummary.capabilityNames)
         facts.devices = Array(repeating: facts.devices[0], count: 40)
@@ -73,6 +77,7 @@ struct MembershipFactsTests {
         let decoded = try NodeFactsSummary.decode(bytes.span)
         #expect(decoded.load == facts.load)
         #expect(decoded.capabilities == facts.capabilities)
+        #expect(decoded.startedAt == facts.startedAt && decoded.kernel.count == 31)
         #expect(decoded.address == String(repeating: "ä", count: decoded.address.count))
         #expect(!decoded.devices.isEmpty)
     }
@@ -100,26 +105,57 @@ struct MembershipFactsTests {
         #expect(throws: (any Error).self) { try NodeFactsSummary.decode(tooMany.span) }
     }
 
-    @Test func onlyWhatMattersIsToldAtOnce() {
-        let told = Self.worker
-        #expect(!told.differsNoticeably(from: told))
-        func differs(_ change: (inout NodeFactsSummary) -> Void) -> Bool {
-            var facts = told
-            change(&facts)
-            return facts.differsNoticeably(from: told)
+    @Test func otherSitesAreToldWhatDoesNotChangeAllTheTime() throws {
+        let short = try NodeFactsSummary.decode(NodeFactsSummary.shortened(Self.worker.encoded()).span)
+        #expect(short.address == Self.worker.address && short.capabilities == Self.worker.capabilities)
+        #expect(short.load.capacity == 7.5 && short.load.used == .zero && short.load.containerCount == 0)
+        #expect(short.devices.map(\.hasProblem) == [false, true] && short.devices[0].utilization == nil)
+        var busier = Self.worker
+        busier.load.used = 7
+        busier.devices[0].utilization = 0.9
+        #expect(NodeFactsSummary.shortened(busier.encoded()) == NodeFactsSummary.shortened(Self.worker.encoded()))
+        #expect(NodeFactsSummary.shortened([1, 200]) == [])
+    }
+
+    // MARK: When they are told
+
+    private static let start = ContinuousClock().systemEpoch
+
+    /// Seconds after which each of these changes, shown every half second, is told; nil within two hours.
+    private static func delay(members: Int = 10, _ change: (inout NodeFactsSummary, Int) -> Void) -> Double? {
+        var pace = NodeFactsPace()
+        var facts = worker
+        let isFirst = pace.mustTell(facts, memberCount: members, now: start)
+        #expect(isFirst)
+        for step in 1...14_400 {
+            change(&facts, step)
+            guard pace.mustTell(facts, memberCount: members, now: start + .milliseconds(500) * step) else { continue }
+            return Double(step) / 2
         }
-        #expect(!differs { $0.load.used = 3.9 })
-        #expect(differs { $0.load.used = 4.1 })
-        #expect(!differs { $0.load.memoryUsed = .gibibytes(17) })
-        #expect(differs { $0.load.memoryUsed = .gibibytes(20) })
-        #expect(differs { $0.load.containerCount = 4 })
-        #expect(differs { $0.load.capacity = 8 })
-        #expect(differs { $0.capabilities.insert("gpu") })
-        #expect(!differs { $0.devices[0].utilization = 0.5 })
-        #expect(differs { $0.devices[0].utilization = 0.6 })
-        #expect(differs { $0.devices[0].utilization = nil })
-        #expect(differs { $0.devices[0].hasProblem = true })
-        #expect(differs { $0.devices.removeLast() })
-        #expect(differs { $0.address = "elsewhere:7420" })
+        return nil
+    }
+
+    @Test func anythingButALoadIsToldAtOnce() {
+        #expect(Self.delay { facts, _ in facts.capabilities = ["gpu"] } == 0.5)
+        #expect(Self.delay { facts, _ in facts.devices[0].hasProblem = true } == 0.5)
+        #expect(Self.delay { facts, _ in facts.devices = Array(facts.devices.prefix(1)) } == 0.5)
+        #expect(Self.delay { facts, _ in facts.load.capacity = 8 } == 0.5)
+        #expect(Self.delay { facts, _ in facts.address = "elsewhere:7420" } == 0.5)
+    }
+
+    @Test func aLoadIsToldWhenItMovedAFifthAndStaysSo() {
+        #expect(Self.delay { facts, _ in facts.load.used = 5 } == 20)
+        #expect(Self.delay { facts, _ in facts.load.memoryUsed = .gibibytes(40) } == 20)
+        #expect(Self.delay { facts, _ in facts.load.containerCount = 0 } == 20)
+        #expect(Self.delay { facts, _ in facts.devices[0].utilization = 0.9 } == 20)
+        // In a pool of a thousand ten times as rarely.
+        #expect(Self.delay(members: 1_000) { facts, _ in facts.load.used = 5 } == 200)
+        // A peak that passes within five seconds is not news.
+        #expect(Self.delay { facts, step in facts.load.used = step % 10 == 0 ? 7 : 3.25 } == nil)
+    }
+
+    @Test func aLoadThatHardlyMovesCostsNothing() {
+        #expect(Self.delay { facts, step in facts.load.used = step % 2 == 0 ? 3.2 : 3.3 } == nil)
+        #expect(Self.delay { facts, _ in facts.load.used = 4 } == 3_600)
     }
 }

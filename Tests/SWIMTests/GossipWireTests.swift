@@ -31,6 +31,58 @@ struct GossipWireTests {
         endpoint: ipv6,
         incarnation: incarnation(7)
     )
+    private static let gone = GossipEntry(
+        node: NodeID(rawValue: "worker-2"),
+        endpoint: MemberEndpoint(ipv4: 0x0A00_0002, port: 7421),
+        incarnation: incarnation(4)
+    )
+    private static let coast = PoolName(SiteID(rawValue: "coast"))
+    /// What a gateway says about other pools.
+    private static let poolVectors: [(name: String, messages: [GossipMessage])] = [
+        (
+            "pool-entry",
+            [
+                .poolEntry(PoolEntry(pool: coast, entry: .init(worker, status: .alive))),
+                .poolEntry(PoolEntry(pool: .common, entry: .init(gone, status: .dead, ageSeconds: 3_600))),
+            ]
+        ),
+        (
+            "pool-digest",
+            [
+                .poolDigest(
+                    [.init(tag: coast.tag, root: 0x0123_4567_89AB_CDEF), .init(tag: 0, root: 5)],
+                    isWhole: true
+                )
+            ]
+        ), ("pool-buckets", [.poolBuckets(tag: coast.tag, (0..<256).map { UInt32($0) &* 0x0100_0193 })]),
+        ("newer-member", [.unknown(kind: 200, [9, 8, 7]), .ack(sequence: 0x0102_0304)]),
+    ]
+    private static let poolExchanges: [(name: String, part: MemberExchange.Part, exchange: MemberExchange)] = {
+        var some = BucketSet.none
+        for bucket in [0, 63, 64, 255] { some.insert(bucket) }
+        return [
+            (
+                "pool-exchange-request", .request,
+                MemberExchange(
+                    part: .poolRequest,
+                    sender: key("gateway-1"),
+                    tag: coast.tag,
+                    buckets: some,
+                    pools: [PoolEntry(pool: coast, entry: .init(gone, status: .dead, ageSeconds: 3_600))]
+                )
+            ),
+            (
+                "pool-exchange-answer", .answer,
+                MemberExchange(
+                    part: .poolAnswer,
+                    sender: key("worker-1"),
+                    tag: coast.tag,
+                    buckets: .all,
+                    pools: [PoolEntry(pool: coast, entry: .init(worker, status: .alive))]
+                )
+            ),
+        ]
+    }()
     private static let vectors: [(name: String, messages: [GossipMessage])] = {
         let target = UInt32(truncatingIfNeeded: key("gateway-1").rawValue)
         let (first, second) = (key("worker-1"), key("worker-2"))
@@ -101,12 +153,53 @@ struct GossipWireTests {
         #expect(try MemberExchange.decode(bytes.span, expecting: vector.exchange.part) == vector.exchange)
     }
 
+    @Test("what is said of other pools is written and read as its golden vectors say", arguments: poolVectors.indices)
+    func goldenPools(index: Int) throws {
+        let vector = Self.poolVectors[index]
+        let bytes = try Self.bytes(vector.name)
+        let datagram = GossipDatagram(sender: Self.key("gateway-1"), messages: vector.messages)
+        #expect(datagram.encoded() == bytes, "\(vector.name)")
+        #expect(try GossipDatagram.decode(bytes.span) == datagram, "\(vector.name)")
+        for count in 0..<bytes.count {
+            let part = Array(bytes[..<count])
+            guard let datagram = try? GossipDatagram.decode(part.span) else { continue }
+            #expect(datagram.encoded() == part)
+        }
+    }
+
+    @Test("exchanges about other pools are written and read as their golden vectors say", arguments: [0, 1])
+    func goldenPoolExchange(index: Int) throws {
+        let (name, part, exchange) = Self.poolExchanges[index]
+        let bytes = try Self.bytes(name)
+        #expect(exchange.encoded(limit: 1 << 20) == bytes, "\(name)")
+        #expect(try MemberExchange.decode(bytes.span, expecting: part) == exchange)
+        let other: MemberExchange.Part = part == .request ? .answer : .request
+        #expect(throws: DecodeError.self) { try MemberExchange.decode(bytes.span, expecting: other) }
+    }
+
+    @Test("a message of a kind that is not known is passed over when it carries its length")
+    func newerMember() throws {
+        var pool = try Bench(of: 3)
+        let bytes = GossipDatagram(
+            sender: MemberKey(name(1)),
+            messages: [
+                .unknown(kind: 99, Array("tomorrow".utf8)),
+                .probe(sequence: 5, target: UInt32(truncatingIfNeeded: MemberKey(name(0)).rawValue)),
+            ]
+        ).encoded()
+        try pool.membership.receive(bytes.span, from: endpoint(1), now: pool.now)
+        pool.effects += pool.membership.drainEffects()
+        #expect(try pool.sent().contains { $0.messages.contains(.ack(sequence: 5)) })
+    }
+
     @Test("every vector in the folder is held by a test")
     func allVectors() throws {
         let files = try FileManager.default.contentsOfDirectory(atPath: Self.folder.path).filter {
             $0.hasSuffix(".hex")
         }
-        let known = Self.vectors.map(\.name) + Self.exchanges.map(\.name)
+        let known =
+            Self.vectors.map(\.name) + Self.exchanges.map(\.name) + Self.poolVectors.map(\.name)
+            + Self.poolExchanges.map(\.name)
         #expect(files.sorted() == known.map { "\($0).hex" }.sorted())
     }
 
@@ -156,7 +249,10 @@ struct GossipWireTests {
     @Test("mutated bytes never trap, and what is read is what would be written", arguments: [1, 2, 3] as [UInt64])
     func fuzz(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)
-        let corpus = try Self.vectors.map { try Self.bytes($0.name) } + Self.exchanges.map { try Self.bytes($0.name) }
+        let names =
+            Self.vectors.map(\.name) + Self.exchanges.map(\.name) + Self.poolVectors.map(\.name)
+            + Self.poolExchanges.map(\.name)
+        let corpus = try names.map { try Self.bytes($0) }
         var pool = try Bench(of: 5)
         for round in 0..<4_000 {
             var bytes = corpus[Int(generator.next() % UInt64(corpus.count))]
@@ -183,5 +279,6 @@ struct GossipWireTests {
         }
         pool.wait(.seconds(30))
         #expect(pool.membership.members.count < 2_000, "seed \(seed)")
+        #expect(pool.membership.elsewhereCount < 2_000, "seed \(seed)")
     }
 }

@@ -17,6 +17,7 @@ struct GossipSealTests {
         _ sender: UInt64,
         cluster: ClusterID = cluster,
         pool: String = "",
+        tag: UInt32 = 0,
         keyring: GossipKeyring = keyring(),
         salt: UInt32 = 1,
         from counter: UInt64 = 1_000,
@@ -25,6 +26,7 @@ struct GossipSealTests {
         try GossipSeal(
             cluster: cluster,
             pool: pool,
+            tag: tag,
             sender: sender,
             keyring: keyring,
             life: .init(salt: salt, firstCounter: counter),
@@ -92,11 +94,33 @@ struct GossipSealTests {
         }
         #expect(open(try Self.seal(8)) == nil)
         #expect(open(try Self.seal(8, cluster: ClusterID(rawValue: "herd"))) == .forged)
-        #expect(open(try Self.seal(8, pool: "gateways")) == .forged)
+        #expect(open(try Self.seal(8, pool: "coast", tag: 5)) == .version)
         #expect(open(try Self.seal(8, keyring: Self.keyring(2))) == .unknownKey)
         // Another key under the same number.
         #expect(open(try Self.seal(8, keyring: GossipKeyring(key: Array(repeating: 9, count: 32)))) == .forged)
         #expect(open(try Self.seal(7, salt: 5)) == .ownName)
+    }
+
+    @Test func poolsNeverMix() throws {
+        let datagram = Self.datagram(7, [1, 2, 3])
+        let sealed = try Self.seal(7, pool: "coast", tag: 5).seal(datagram)
+        #expect(sealed.count == datagram.count + GossipSeal.overheadByteCount + GossipSeal.poolTagByteCount)
+        #expect(GossipSeal.poolTag(of: sealed) == 5)
+        #expect(GossipSeal.poolTag(of: try Self.seal(7).seal(datagram)) == 0)
+        #expect(GossipSeal.poolTag(of: [3, 0]) == nil && GossipSeal.poolTag(of: [2, 0]) == nil)
+        func open(_ receiver: GossipSeal, _ bytes: [UInt8]) -> GossipRefusal? {
+            refusal { _ = try receiver.open(bytes, now: Self.start) }
+        }
+        let coast = try Self.seal(8, pool: "coast", tag: 5)
+        #expect(try coast.open(sealed, now: Self.start) == datagram)
+        #expect(open(coast, sealed) == .replayed)
+        #expect(open(try Self.seal(8), sealed) == .version)
+        #expect(open(try Self.seal(8, pool: "hill", tag: 6), sealed) == .otherPool)
+        // A tag that two names share does not make one pool of them, nor does one that was changed on the way.
+        #expect(open(try Self.seal(8, pool: "hill", tag: 5), sealed) == .forged)
+        var changed = sealed
+        changed[12] = 6
+        #expect(open(try Self.seal(8, pool: "coast", tag: 6), changed) == .forged)
     }
 
     @Test func wrongLengthsAndVersionsAreRefused() throws {

@@ -23,8 +23,16 @@ final class GossipService: Service, GossipStreams {
     private let now: @Sendable () -> Timestamp
     /// What the node tells the others about itself now.
     private let summary: @Sendable () async -> NodeFactsSummary
-    private let address = Mutex<PeerAddress?>(nil)
-    private let shell = Mutex<MembershipShell?>(nil)
+
+    private struct State {
+        var address: PeerAddress?
+        var pools: GossipPools?
+        var hasLeft = false
+        /// Numeric addresses of the nodes' names, so that a name is looked up once.
+        var resolved: [String: MemberEndpoint] = [:]
+    }
+
+    private let state = Mutex(State())
 
     init(
         facts: NodeFacts,
@@ -43,22 +51,35 @@ final class GossipService: Service, GossipStreams {
     }
 
     /// Takes note of the address under which others reach this agent; datagrams use the same port.
-    func isReached(at other: PeerAddress) { address.withLock { $0 = other } }
+    func isReached(at other: PeerAddress) { state.withLock { $0.address = other } }
 
-    /// Nodes that gossip doubts or holds for dead.
-    func suspects() async -> Set<NodeID> {
-        Set(await members().filter { $0.status == .suspect || $0.status == .dead }.map(\.node))
-    }
+    private var pools: GossipPools? { state.withLock { $0.pools } }
 
-    /// Everybody that gossip knows; empty while this agent takes no part.
-    func members() async -> [Member] { await shell.withLock { $0 }?.members ?? [] }
+    /// Every node that gossip knows, at this site and at others, with its facts; empty while this agent takes no part.
+    func view() async -> [SeenMember] { await pools?.view() ?? [] }
+
+    /// Nodes that gossip doubts or holds for dead, and those of sites that are cut off.
+    func suspects() async -> Set<NodeID> { Set(await view().filter(\.isDoubted).map(\.member.node)) }
+
+    /// Everybody that gossip knows, as `view`, without where it is known from.
+    func members() async -> [Member] { await view().map(\.member) }
 
     /// Takes in what another agent's gossip knows, and gives what ours knew.
     func answerExchange(_ request: [UInt8]) async throws -> [UInt8] {
-        guard let shell = shell.withLock({ $0 }) else {
+        guard let pools else {
             throw RPCFailure(.unavailable, "this agent does not take part in gossip yet; try again")
         }
-        return try await shell.answerExchange(request)
+        return try await pools.answerExchange(request)
+    }
+
+    /// Says goodbye to all members and takes no part any more until the agent starts anew; they know within seconds.
+    func leave() async {
+        let pools = state.withLock { state in
+            state.hasLeft = true
+            return state.pools.take()
+        }
+        await pools?.leave()
+        await pools?.close()
     }
 
     // MARK: Taking part
@@ -70,24 +91,43 @@ final class GossipService: Service, GossipStreams {
                 if let keyring = await self.replica.state.keyring, keyring.version != version {
                     if await self.use(keyring) { version = keyring.version }
                 }
-                if let shell = self.shell.withLock({ $0 }) { await shell.setFacts(await self.summary()) }
+                if let pools = self.pools {
+                    await self.follow(pools)
+                    await pools.setFacts(await self.ownFacts())
+                }
                 try? await Task.sleep(for: .milliseconds(500))
             }
         }
-        guard let shell = shell.withLock({ $0 }) else { return }
-        await shell.leave()
-        await shell.close()
+        await leave()
+    }
+
+    private func ownFacts() async -> NodeFactsSummary {
+        var summary = await summary()
+        if let address = state.withLock({ $0.address }) { summary.address = "\(address)" }
+        return summary
+    }
+
+    /// Takes part in the pools that the cluster's nodes, as they are now, ask for.
+    private func follow(_ pools: GossipPools) async {
+        var nodes: [GossipNode] = []
+        for record in await replica.state.nodes where record.state != .left {
+            let plan = PoolPlan.Node(node: record.node, site: record.site, isGateway: record.role == .gateway)
+            nodes.append(GossipNode(plan: plan, endpoint: await endpoint(of: record)))
+        }
+        do { try await pools.follow(nodes) } catch {
+            logger.warning("gossip.failed", metadata: ["error": "\(error)"])
+        }
     }
 
     /// Seals with these keys from now on; false when that has to be tried again.
     private func use(_ stored: StoredKeyring) async -> Bool {
         do {
             let keyring = try GossipKeyring.decode(stored.secret.bytes.span)
-            if let shell = shell.withLock({ $0 }) {
-                try await shell.setKeyring(keyring)
-                return true
+            if let pools {
+                try await pools.setKeyring(keyring)
+            } else if !state.withLock({ $0.hasLeft }) {
+                try await open(keyring)
             }
-            try await open(keyring)
             return true
         } catch {
             logger.warning("gossip.failed", metadata: ["error": "\(error)"])
@@ -96,57 +136,58 @@ final class GossipService: Service, GossipStreams {
     }
 
     private func open(_ keyring: GossipKeyring) async throws {
-        guard let address = address.withLock({ $0 }), let port = address.port,
-            let own = try await endpoint(of: address, port: port)
+        guard let address = state.withLock({ $0.address }), let port = address.port,
+            let own = try await numeric(address, port: port)
         else { throw RPCFailure(.unavailable, "this agent's own address is not known yet") }
         let loop = group.next()
-        var settings = MembershipSettings(
-            cluster: facts.cluster,
-            node: facts.node,
-            endpoint: MemberEndpoint(own),
-            // Above that of every earlier life, as long as the clock does not go back.
-            incarnation: MemberIncarnation(rawValue: UInt32(truncatingIfNeeded: Int64(now().seconds))),
-            keyring: keyring,
-            life: try .random(now: now()),
-            seed: .random(in: .min ... .max)
-        )
-        let sites = Set(await replica.state.nodes.filter(\.state.isLive).map(\.site))
-        settings.configuration =
-            switch profile {
-            case .lan: .lan
-            case .wan: .wan
-            case .auto: sites.count > 1 ? .wan : .lan
-            }
         let gossipPort = try await GossipPort.open(
             own,
-            datagramByteLimit: settings.configuration.datagramByteLimit,
+            datagramByteLimit: MembershipConfiguration.lan.datagramByteLimit,
             eventLoop: loop,
             logger: logger
         )
-        let made = try MembershipShell(
-            settings,
-            link: gossipPort,
+        let now = now
+        let made = GossipPools(
+            GossipPools.Base(
+                own: PoolPlan.Node(node: facts.node, site: facts.site, isGateway: facts.role == .gateway),
+                cluster: facts.cluster,
+                endpoint: gossipPort.endpoint,
+                begin: {
+                    // Above those of every earlier life, as long as the clock does not go back.
+                    let incarnation = MemberIncarnation(rawValue: UInt32(truncatingIfNeeded: Int64(now().seconds)))
+                    return (incarnation, try .random(now: now()))
+                },
+                profile: profile == .lan ? .lan : profile == .wan ? .wan : .auto
+            ),
+            keyring: keyring,
+            port: gossipPort,
             streams: self,
             eventLoop: loop,
             registry: registry,
             logger: logger
         )
-        await made.start()
-        shell.withLock { $0 = made }
-        var seeds: [MemberEndpoint] = []
-        for record in await replica.state.nodes where record.node != facts.node && record.state.isLive {
-            guard let address = try? PeerAddress(record.address), let port = address.port,
-                let endpoint = try? await endpoint(of: address, port: port)
-            else { continue }
-            seeds.append(MemberEndpoint(endpoint))
+        let hasLeft = state.withLock { state in
+            if !state.hasLeft { state.pools = made }
+            return state.hasLeft
         }
-        guard !seeds.isEmpty else { return }
-        let known = try await made.join(seeds: seeds)
-        logger.notice("gossip.joined", metadata: ["members": "\(known)"])
+        if hasLeft { await made.close() }
+    }
+
+    /// Where a node is reached; nil while its name cannot be resolved.
+    private func endpoint(of record: NodeRecord) async -> MemberEndpoint? {
+        if let known = state.withLock({ $0.resolved[record.address] }) { return known }
+        guard let address = try? PeerAddress(record.address), let port = address.port,
+            let endpoint = try? await numeric(address, port: port)
+        else { return nil }
+        state.withLock { state in
+            if state.resolved.count > 20_000 { state.resolved = [:] }
+            state.resolved[record.address] = MemberEndpoint(endpoint)
+        }
+        return MemberEndpoint(endpoint)
     }
 
     /// The numeric address of a name.
-    private func endpoint(of address: PeerAddress, port: Int) async throws -> DatagramAddress? {
+    private func numeric(_ address: PeerAddress, port: Int) async throws -> DatagramAddress? {
         if let numeric = DatagramAddress(numeric: address.host, port: UInt16(clamping: port)) { return numeric }
         let resolved = try SocketAddress.makeAddressResolvingHost(address.host, port: port)
         return resolved.ipAddress.flatMap { DatagramAddress(numeric: $0, port: UInt16(clamping: port)) }
@@ -162,10 +203,7 @@ final class GossipService: Service, GossipStreams {
         // A seed's name is not known to the membership yet; the cluster's list of nodes has it.
         var asked = node
         if asked == nil {
-            for record in await replica.state.nodes {
-                guard let address = try? PeerAddress(record.address), let port = address.port,
-                    let known = try? await self.endpoint(of: address, port: port), MemberEndpoint(known) == endpoint
-                else { continue }
+            for record in await replica.state.nodes where await self.endpoint(of: record) == endpoint {
                 asked = record.node
             }
         }

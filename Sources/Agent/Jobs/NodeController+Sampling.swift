@@ -349,6 +349,15 @@ extension NodeController {
         }
     }
 
+    /// Containers that run, and the vCPUs that are promised to them.
+    var running: (count: Int, allocated: VCPUCount) {
+        containers.values.reduce(into: (0, .zero)) { sum, status in
+            guard status.exit == nil else { return }
+            sum.count += 1
+            sum.allocated += status.allocation
+        }
+    }
+
     /// Carries out a new record at once, without waiting for the next pass.
     ///
     /// - Returns: how long the cgroup writes took, and what the kernel refused; nil when all is written, or nothing runs yet.

@@ -30,7 +30,9 @@ protocol GossipStreams: Sendable {
     @concurrent func exchange(request: [UInt8], node: NodeID?, endpoint: MemberEndpoint) async throws -> [UInt8]
 }
 
-/// The UDP port of an agent.
+/// The UDP port of an agent, which its pools share.
+///
+/// As a link it is that of the common pool; the others have lanes.
 final class GossipPort: GossipLink {
     /// Where it listens, with the port that it got.
     let endpoint: MemberEndpoint
@@ -39,7 +41,24 @@ final class GossipPort: GossipLink {
 
     /// Who takes what arrives; what comes before the shell has started is dropped.
     private final class Receiver: Sendable {
-        let receive = Mutex<(@Sendable ([UInt8], MemberEndpoint) -> Void)?>(nil)
+        /// By the tag of the pool.
+        let receive = Mutex<[UInt32: @Sendable ([UInt8], MemberEndpoint) -> Void]>([:])
+    }
+
+    /// The port as one pool beside the common one uses it.
+    private final class Lane: GossipLink {
+        private let port: GossipPort
+        private let tag: UInt32
+
+        init(_ port: GossipPort, tag: UInt32) { (self.port, self.tag) = (port, tag) }
+
+        func start(_ receive: @escaping @Sendable ([UInt8], MemberEndpoint) -> Void) {
+            port.receiver.receive.withLock { $0[tag] = receive }
+        }
+
+        func send(_ bytes: [UInt8], to destination: MemberEndpoint) { port.send(bytes, to: destination) }
+
+        func close() async { _ = port.receiver.receive.withLock { $0.removeValue(forKey: tag) } }
     }
 
     private init(socket: GossipSocket, receiver: Receiver) {
@@ -60,13 +79,15 @@ final class GossipPort: GossipLink {
         let receiver = Receiver()
         let socket = try await GossipSocket.open(
             address,
-            datagramByteLimit: datagramByteLimit + GossipSeal.overheadByteCount,
+            datagramByteLimit: datagramByteLimit + GossipSeal.overheadByteCount + GossipSeal.poolTagByteCount,
             eventLoop: eventLoop,
             complain: { sentence, count in
                 logger.warning("gossip.socket.failed", metadata: ["reason": "\(sentence)", "count": "\(count)"])
             },
             receive: { bytes, source in
-                receiver.receive.withLock { $0 }?(bytes, MemberEndpoint(source))
+                // What is no datagram at all goes to the common pool, where it is counted.
+                let tag = GossipSeal.poolTag(of: bytes) ?? 0
+                receiver.receive.withLock { $0[tag] }?(bytes, MemberEndpoint(source))
             }
         )
         return GossipPort(socket: socket, receiver: receiver)
@@ -75,8 +96,11 @@ final class GossipPort: GossipLink {
     /// What went through, and what failed.
     var statistics: GossipSocket.Statistics { socket.statistics }
 
+    /// The port for one pool; closing the link leaves the port to the others.
+    func lane(for pool: PoolName) -> any GossipLink { Lane(self, tag: pool.tag) }
+
     func start(_ receive: @escaping @Sendable ([UInt8], MemberEndpoint) -> Void) {
-        receiver.receive.withLock { $0 = receive }
+        receiver.receive.withLock { $0[0] = receive }
     }
 
     func send(_ bytes: [UInt8], to destination: MemberEndpoint) {
@@ -84,7 +108,7 @@ final class GossipPort: GossipLink {
     }
 
     func close() async {
-        receiver.receive.withLock { $0 = nil }
+        receiver.receive.withLock { $0 = [:] }
         await socket.close()
     }
 }

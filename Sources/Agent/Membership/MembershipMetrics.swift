@@ -5,6 +5,7 @@ import Transport
 /// What Prometheus sees of the membership; each metric declared once.
 struct MembershipMetrics: Sendable {
     private let registry: MetricsRegistry
+    private let pool: PoolName
     let packetsIn: Counter
     let packetsOut: Counter
     let bytesIn: Counter
@@ -19,8 +20,8 @@ struct MembershipMetrics: Sendable {
     private let standstills: Counter
 
     /// Declares the metrics in a registry.
-    init(registry: MetricsRegistry) {
-        self.registry = registry
+    init(registry: MetricsRegistry, pool: PoolName = .common) {
+        (self.registry, self.pool) = (registry, pool)
         func counter(_ name: String, _ sentence: String) -> Counter {
             registry.describe(name, sentence)
             return Counter(label: name, dimensions: [], factory: registry)
@@ -43,7 +44,7 @@ struct MembershipMetrics: Sendable {
             "godwit_membership_standstills_total",
             "Times that this node was not run when it should have been."
         )
-        registry.describe("godwit_members", "Members by what this node thinks of them.")
+        registry.describe("godwit_members", "Members of this node's pools by what it thinks of them.")
         registry.describe("godwit_gossip_refused_total", "Gossip datagrams that were dropped, by reason.")
     }
 
@@ -55,7 +56,9 @@ struct MembershipMetrics: Sendable {
     /// Sets how many members there are of each status.
     func set(_ counts: [MemberStatus: Int]) {
         for status in MemberStatus.allCases {
-            Meter(label: "godwit_members", dimensions: [("status", "\(status)")], factory: registry)
+            var dimensions = [("status", "\(status)")]
+            if pool != .common { dimensions.append(("pool", pool.rawValue)) }
+            Meter(label: "godwit_members", dimensions: dimensions, factory: registry)
                 .set(Double(counts[status] ?? 0))
         }
     }

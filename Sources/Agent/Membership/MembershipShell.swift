@@ -9,8 +9,7 @@ import WireFormat
 /// What a node needs to take part in a pool.
 struct MembershipSettings: Sendable {
     var cluster: ClusterID
-    /// Empty for the pool of all agents.
-    var pool = ""
+    var pool = PoolName.common
     var node: NodeID
     /// Where the others reach this node, for datagrams and streams.
     var endpoint: MemberEndpoint
@@ -44,12 +43,15 @@ enum MembershipShellError: Error, Equatable, CustomStringConvertible {
     case joinFailed(seeds: [MemberEndpoint], attempts: Int)
     /// It left, or was closed.
     case ended
+    /// This node is not in the pool that a request is for.
+    case otherPool
 
     var description: String {
         switch self {
         case .joinFailed(let seeds, let attempts):
             "none of \(seeds.map(\.description).joined(separator: ", ")) answered in \(attempts) attempts: check that agents of this"
                 + " cluster run there, and that TCP and UDP reach their port"
+        case .otherPool: "this node is not in that pool: the two agents' lists of nodes differ for a moment; try again"
         case .ended: "this node has left the pool: restart the agent to come back"
         }
     }
@@ -64,6 +66,7 @@ actor MembershipShell {
     nonisolated private let executor: any SerialExecutor
     nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe executor.asUnownedSerialExecutor() }
 
+    nonisolated let pool: PoolName
     nonisolated private let events: MembershipEvents
     private let link: any GossipLink
     private let streams: any GossipStreams
@@ -82,16 +85,13 @@ actor MembershipShell {
     private var seeds: [MemberEndpoint] = []
     private var joining: [UInt64: CheckedContinuation<Int, any Error>] = [:]
     private var leaving: [UInt64: CheckedContinuation<Void, Never>] = [:]
-    private var told: NodeFactsSummary?
-    private var toldAt: ContinuousClock.Instant?
+    private var pace = NodeFactsPace()
     private var refusals: [String: UInt64] = [:]
     private var refusalLine = SparseLine(period: .seconds(10))
     private var standstillLine = SparseLine(period: .seconds(10))
     private var counted: MembershipStatistics
     private var countedAt: ContinuousClock.Instant?
 
-    /// How often a load that hardly moved is told all the same.
-    private static let loadPeriod: Duration = .seconds(10)
     private static let origin = ContinuousClock().systemEpoch
 
     /// Puts a shell together; nothing is sent or received before `start`.
@@ -108,20 +108,23 @@ actor MembershipShell {
         executor = eventLoop.executor
         (self.link, self.streams, self.logger) = (link, streams, logger)
         streamLimit = settings.streamLimit
-        metrics = MembershipMetrics(registry: registry)
+        metrics = MembershipMetrics(registry: registry, pool: settings.pool)
+        pool = settings.pool
         events = MembershipEvents(dropped: metrics.eventsDropped)
         membership = try SWIM.Membership(
             node: settings.node,
             endpoint: settings.endpoint,
             incarnation: settings.incarnation,
-            configuration: settings.configuration,
+            configuration: settings.configuration.fitting(settings.pool),
+            pool: settings.pool,
             seed: settings.seed,
             now: Self.instant(eventLoop.now)
         )
         counted = membership.statistics
         seal = try GossipSeal(
             cluster: settings.cluster,
-            pool: settings.pool,
+            pool: settings.pool.rawValue,
+            tag: settings.pool.tag,
             sender: membership.key.rawValue,
             keyring: settings.keyring,
             life: settings.life,
@@ -227,6 +230,9 @@ actor MembershipShell {
     /// This node as others should see it.
     var own: Member { membership.own }
 
+    /// All that is known here, of other pools as well.
+    var snapshot: PoolSnapshot { PoolSnapshot(membership) }
+
     /// Where this node is in its own life.
     var state: SWIM.Membership.State { membership.state }
 
@@ -244,7 +250,7 @@ actor MembershipShell {
     /// Ends when the shell is closed.
     nonisolated func subscribe(limit: Int = 1_024) -> AsyncStream<MembershipEvent> { events.subscribe(limit: limit) }
 
-    /// Answers the request that another agent's shell sent over a stream.
+    /// Answers the request that another agent's shell sent over a stream, without the envelope that names the pool.
     /// - Throws: `DecodeError` for bytes that no shell writes; `MembershipShellError` when this node has left.
     func answerExchange(_ request: [UInt8]) throws -> [UInt8] {
         guard isOpen, !isClosed, membership.state != .left else { throw MembershipShellError.ended }
@@ -252,11 +258,10 @@ actor MembershipShell {
         return try membership.answerExchange(request.span, now: now)
     }
 
-    /// Tells all members these facts about this node: at once when they matter, a load that hardly moved every ten seconds.
+    /// Tells all members these facts about this node, when `NodeFactsPace` says so.
     func setFacts(_ facts: NodeFactsSummary) {
         let now = now
-        if let told, let toldAt, now - toldAt < Self.loadPeriod, !facts.differsNoticeably(from: told) { return }
-        (told, toldAt) = (facts, now)
+        guard pace.mustTell(facts, memberCount: membership.liveCount, now: now) else { return }
         let bytes = facts.encoded()
         if !membership.publish(facts: bytes, now: now) {
             logger.error(
@@ -266,6 +271,37 @@ actor MembershipShell {
         }
         carryOut()
     }
+
+    /// Takes up other settings, as for wide-area networks once a second site is there.
+    /// - Throws: `MembershipConfigurationError` for a value out of its range.
+    func adopt(_ configuration: MembershipConfiguration) throws {
+        try membership.adopt(configuration.fitting(pool), now: now)
+        carryOut()
+    }
+
+    // MARK: Between the pools of one agent
+
+    /// Whether what is known here is carried into the agent's other pool.
+    func setBridging(_ isBridging: Bool) { membership.setBridging(isBridging) }
+
+    /// What became known here since the last call, with facts as other pools get them.
+    func takeChanges() -> [PoolEntry] {
+        membership.takeChanges().map { claim in
+            var claim = claim
+            claim.entry.member.facts.bytes = NodeFactsSummary.shortened(claim.entry.member.facts.bytes)
+            return claim
+        }
+    }
+
+    /// Takes what the agent's other pool knows, and tells this one.
+    func tell(_ entries: [PoolEntry]) {
+        guard isOpen, !isClosed, !entries.isEmpty else { return }
+        membership.tell(entries, now: now)
+        carryOut()
+    }
+
+    /// Forgets what is known of all other pools but these.
+    func keep(pools: Set<PoolName>) { membership.keep(pools: pools) }
 
     /// Seals and opens with these keys from now on.
     /// - Throws: `TLSError` when libcrypto has no memory; the old ones stay then.
@@ -371,7 +407,11 @@ actor MembershipShell {
         let node = membership.allMembers().first { $0.endpoint == endpoint && $0.status.isLive }?.node
         let isRunning = run { shell in
             do {
-                let answer = try await shell.streams.exchange(request: request, node: node, endpoint: endpoint)
+                let answer = try await shell.streams.exchange(
+                    request: shell.pool.envelope + request,
+                    node: node,
+                    endpoint: endpoint
+                )
                 try shell.membership.exchangeSucceeded(number, answer: answer.span, now: shell.now)
             } catch {
                 shell.logger.debug(
@@ -428,6 +468,7 @@ actor MembershipShell {
     private func log(_ event: MembershipEvent) {
         switch event {
         case .changed(let member, let change): log(member, change)
+        case .changedElsewhere(let pool, let member, let change): log(member, change, of: pool)
         case .nameConflict(let member, let claimant):
             logger.error(
                 "member.nameConflict",
@@ -470,7 +511,7 @@ actor MembershipShell {
         }
     }
 
-    private func log(_ member: Member, _ change: MemberChange) {
+    private func log(_ member: Member, _ change: MemberChange, of other: PoolName? = nil) {
         let (level, message): (Logger.Level, Logger.Message) =
             switch change {
             case .joined: (.info, "member.joined")
@@ -482,11 +523,13 @@ actor MembershipShell {
             case .factsChanged: (.trace, "member.factsChanged")
             case .forgotten: (.debug, "member.forgotten")
             }
+        // Other sites' members come and go at their own place; here that is a detail.
         logger.log(
-            level: level,
+            level: other == nil ? level : min(level, .debug),
             message,
             metadata: [
                 "node": "\(member.node)", "endpoint": "\(member.endpoint)", "incarnation": "\(member.incarnation)",
+                "pool": "\(other ?? pool)",
             ]
         )
     }
@@ -515,10 +558,36 @@ extension GossipRefusal {
         switch self {
         case .tooShort, .tooLong: "something that is no agent sends to this port"
         case .version: "an agent of another release: upgrade one of the two"
+        case .otherPool:
+            "an agent that takes this node for one of its own site: compare the sites in their certificates"
         case .unknownKey: "the keyrings differ: a rotation is under way, or that agent missed one and must join again"
         case .forged: "an agent of another cluster, or somebody who has no key: check who sends from there"
         case .replayed: "the network doubled it; when it goes on, compare that machine's clock, or look who sends again"
         case .ownName: "another agent has this node's name: issue a certificate of its own for it"
         }
+    }
+}
+
+extension MembershipConfiguration {
+    /// The same for a pool whose datagrams are longer by the tag of their pool: sealed they fit the same path.
+    fileprivate func fitting(_ pool: PoolName) -> MembershipConfiguration {
+        guard pool != .common else { return self }
+        var configuration = self
+        configuration.datagramByteLimit = max(768, datagramByteLimit - GossipSeal.poolTagByteCount)
+        return configuration
+    }
+}
+
+extension PoolName {
+    /// What precedes a request for an exchange in a pool that has a name: 2, and the tag; in the common pool nothing does.
+    fileprivate var envelope: [UInt8] {
+        guard self != .common else { return [] }
+        return [2] + [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: tag >> UInt32($0)) }
+    }
+
+    /// Which pool a request is for, by its tag, and the request without its envelope.
+    static func opening(_ request: [UInt8]) -> (tag: UInt32, request: [UInt8]) {
+        guard request.first == 2, request.count > 5 else { return (0, request) }
+        return (request[1..<5].reduce(0) { $0 << 8 | UInt32($1) }, Array(request[5...]))
     }
 }

@@ -44,19 +44,28 @@ struct NodeFactsSummary: Sendable, Equatable {
     var deviceModel = ""
     /// At most 16 are told.
     var devices: [Device] = []
+    /// When the agent started, in seconds since 1970; 0 when it is not told.
+    var startedAt: UInt32 = 0
+    /// 1 or 2 for the version of the cgroups that containers are in; 0 when it is not told.
+    var cgroupVersion: UInt8 = 0
+    /// The release of the kernel.
+    var kernel = ""
+
+    /// Whether containers can be dumped and restored there.
+    var canCheckpoint: Bool { capabilities.isSuperset(of: ["criu", "runc"]) }
 
     /// Capabilities that have a number, which is their place here; new ones are added at the end and none is ever moved.
     static let capabilityNames = [
         "cgroup", "cgroup.write", "cgroup.swap", "psi", "tar", "criu", "criu.memoryTracking", "criu.lazyPages",
         "pipeSize", "overlayfs", "tmpfs", "stateSpace", "tun", "userfaultfd", "systemd", "clock", "openFiles", "gpu",
-        "kernel",
+        "kernel", "runc",
     ]
 
     /// The most bytes of `encoded`.
     static let byteLimit = 512
     private static let deviceLimit = 16
     /// Bytes of texts, so that all fields together fit.
-    private static let (addressLimit, versionLimit, siteLimit, modelLimit) = (120, 32, 63, 48)
+    private static let (addressLimit, versionLimit, siteLimit, modelLimit, kernelLimit) = (120, 32, 63, 48, 31)
 
     // MARK: Bytes
 
@@ -69,6 +78,9 @@ struct NodeFactsSummary: Sendable, Equatable {
         static let load: UInt8 = 6
         static let deviceModel: UInt8 = 7
         static let devices: UInt8 = 8
+        static let startedAt: UInt8 = 9
+        static let cgroupVersion: UInt8 = 10
+        static let kernel: UInt8 = 11
     }
 
     /// The facts as bytes; texts that are too long and devices that are too many are cut.
@@ -105,7 +117,31 @@ struct NodeFactsSummary: Sendable, Equatable {
             value.appendInteger(Self.mebibytes(device.memoryUsed))
         }
         add(Tag.devices, value)
+        value = []
+        value.appendInteger(startedAt)
+        add(Tag.startedAt, startedAt == 0 ? [] : value)
+        add(Tag.cgroupVersion, cgroupVersion == 0 ? [] : [cgroupVersion])
+        add(Tag.kernel, Self.text(kernel, Self.kernelLimit))
         return bytes
+    }
+
+    /// The same without what changes all the time: what other sites are told.
+    ///
+    /// What a site tells the others must not grow with the loads of its nodes.
+    var short: NodeFactsSummary {
+        var facts = self
+        facts.load = Load()
+        (facts.load.capacity, facts.load.memoryTotal) = (load.capacity, load.memoryTotal)
+        for index in facts.devices.indices {
+            (facts.devices[index].utilization, facts.devices[index].memoryUsed) = (nil, .zero)
+        }
+        return facts
+    }
+
+    /// Facts as other sites are told them; none for bytes that no agent writes.
+    static func shortened(_ bytes: [UInt8]) -> [UInt8] {
+        guard !bytes.isEmpty, let facts = try? decode(bytes.span) else { return [] }
+        return facts.short.encoded()
     }
 
     /// Reads facts; tags that are not known, and what a newer agent added to the end of a field, are passed over.
@@ -165,6 +201,9 @@ struct NodeFactsSummary: Sendable, Equatable {
                     )
                 )
             }
+        case Tag.startedAt: startedAt = try value.span.readInteger(at: &offset)
+        case Tag.cgroupVersion: cgroupVersion = try value.span.readInteger(at: &offset)
+        case Tag.kernel: kernel = try Self.readText(value, "kernel")
         default: break
         }
     }
@@ -188,39 +227,4 @@ struct NodeFactsSummary: Sendable, Equatable {
     }
 
     private static func mebibytes(_ count: ByteCount) -> UInt32 { UInt32(clamping: max(0, count.rawValue >> 20)) }
-
-    // MARK: What is worth telling
-
-    /// Whether the others should hear of this at once: something but the load changed, or the load did by a tenth.
-    ///
-    /// Loads change with every sample, and what each node tells must fit what all can hear.
-    func differsNoticeably(from told: NodeFactsSummary) -> Bool {
-        var (mine, theirs) = (self, told)
-        (mine.load, theirs.load) = (Load(), Load())
-        (mine.devices, theirs.devices) = ([], [])
-        guard mine == theirs, devices.count == told.devices.count, load.containerCount == told.load.containerCount
-        else {
-            return true
-        }
-        func moved(_ new: Double, _ old: Double, of whole: Double) -> Bool { abs(new - old) > whole / 10 }
-        let whole = load.capacity.rawValue
-        guard load.capacity == told.load.capacity, load.memoryTotal == told.load.memoryTotal,
-            !moved(load.allocated.rawValue, told.load.allocated.rawValue, of: whole),
-            !moved(load.used.rawValue, told.load.used.rawValue, of: whole),
-            !moved(
-                Double(load.memoryUsed.rawValue),
-                Double(told.load.memoryUsed.rawValue),
-                of: Double(load.memoryTotal.rawValue)
-            )
-        else { return true }
-        return zip(devices, told.devices).contains { new, old in
-            new.vendor != old.vendor || new.hasProblem != old.hasProblem || new.memoryTotal != old.memoryTotal
-                || moved(new.utilization ?? -1, old.utilization ?? -1, of: 1)
-                || moved(
-                    Double(new.memoryUsed.rawValue),
-                    Double(old.memoryUsed.rawValue),
-                    of: Double(new.memoryTotal.rawValue)
-                )
-        }
-    }
 }

@@ -10,14 +10,25 @@ package final class GossipSeal {
     /// Bytes of a datagram that travel in the clear.
     package static let clearByteCount = 9
     /// Bytes that a sealed datagram is longer than the datagram.
-    package static let overheadByteCount = headerByteCount - clearByteCount + AuthenticatedCipher.tagByteCount
+    package static let overheadByteCount = 2 + 4 + 8 + AuthenticatedCipher.tagByteCount
+    /// What it is longer by when it belongs to a pool that has a name: that name's tag travels with it.
+    package static let poolTagByteCount = 4
     /// The largest sealed datagram.
     package static let sealedByteLimit = 8_192 + overheadByteCount
     /// How long a sender must have been silent before another life of it may begin with lower counters than the last one had.
     package static let lifeTimeout: Duration = .seconds(300)
 
-    static let headerByteCount = clearByteCount + 2 + 4 + 8
     private static let version: UInt8 = 1
+    /// Of a datagram of a pool that has a name.
+    private static let namedVersion: UInt8 = 2
+
+    /// Which pool a sealed datagram says it belongs to: 0 for that of all agents; nil when it is no datagram of a version that is known.
+    package static func poolTag(of sealed: [UInt8]) -> UInt32? {
+        guard let version = sealed.first else { return nil }
+        if version == Self.version { return 0 }
+        guard version == namedVersion, sealed.count >= clearByteCount + poolTagByteCount else { return nil }
+        return integer(sealed, clearByteCount, UInt32.self)
+    }
 
     /// What separates one life of a node from the next: where its nonces begin.
     package struct Life: Sendable, Equatable {
@@ -53,6 +64,10 @@ package final class GossipSeal {
     }
 
     private let scope: [UInt8]
+    /// Empty for the pool of all agents.
+    private let tag: [UInt8]
+    /// Where the number of the key lies, and where the ciphertext begins.
+    private let (keyOffset, headerByteCount): (Int, Int)
     private let own: UInt64
     private let salt: UInt32
     private var counter: UInt64
@@ -66,17 +81,24 @@ package final class GossipSeal {
 
     /// Seals for `sender`, the key of this node in the pool, from the life's first counter on.
     ///
-    /// `pool` is empty for the pool of all agents of a cluster. `senderLimit` bounds what is remembered of others, 16 or more.
+    /// `pool` is empty for the pool of all agents of a cluster; else `tag` says in clear text which pool it is, and is not 0. `senderLimit` bounds what is remembered of others, 16 or more.
     /// - Throws: `TLSError` when libcrypto has no memory.
     package init(
         cluster: ClusterID,
         pool: String = "",
+        tag: UInt32 = 0,
         sender: UInt64,
         keyring: GossipKeyring,
         life: Life,
         senderLimit: Int = 40_000
     ) throws(TLSError) {
         precondition(senderLimit >= 16 && cluster.rawValue.utf8.count + pool.utf8.count < 255)
+        precondition(pool.isEmpty == (tag == 0), "the pool '\(pool)' has the tag \(tag)")
+        var bytes: [UInt8] = []
+        if tag != 0 { bytes.appendInteger(tag) }
+        self.tag = bytes
+        keyOffset = Self.clearByteCount + bytes.count
+        headerByteCount = keyOffset + 2 + 4 + 8
         scope = Array((pool.isEmpty ? cluster.rawValue : "\(cluster)/\(pool)").utf8)
         own = sender
         (salt, counter) = (life.salt, life.firstCounter)
@@ -103,20 +125,25 @@ package final class GossipSeal {
     /// Seals a datagram whose first nine bytes are its version and this node's key.
     /// - Throws: `GossipSealError`; nothing may be sent then.
     package func seal(_ datagram: [UInt8]) throws(GossipSealError) -> [UInt8] {
-        guard datagram.count >= Self.clearByteCount, datagram.count + Self.overheadByteCount <= Self.sealedByteLimit
+        guard datagram.count >= Self.clearByteCount,
+            datagram.count + Self.overheadByteCount + tag.count <= Self.sealedByteLimit
         else { throw .size(datagram.count) }
         guard counter < .max else { throw .countersSpent }
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(datagram.count + Self.overheadByteCount)
+        bytes.reserveCapacity(datagram.count + Self.overheadByteCount + tag.count)
         bytes += datagram[..<Self.clearByteCount]
+        if !tag.isEmpty {
+            bytes[0] = Self.namedVersion
+            bytes += tag
+        }
         bytes.appendInteger(keyring.sendingNumber)
         bytes.appendInteger(salt)
         bytes.appendInteger(counter)
         counter += 1
-        let (nonce, additional) = (Self.nonce(bytes), additional(bytes))
+        let (nonce, additional) = (nonce(bytes), additional(bytes))
         bytes += datagram[Self.clearByteCount...]
         do {
-            try sending.seal(&bytes, from: Self.headerByteCount, nonce: nonce, additional: additional)
+            try sending.seal(&bytes, from: headerByteCount, nonce: nonce, additional: additional)
         } catch { throw .library(error.message) }
         return bytes
     }
@@ -128,14 +155,15 @@ package final class GossipSeal {
     /// - Returns: the datagram, sealed by the sender that it names, of this cluster and pool, and never returned before.
     /// - Throws: why it is dropped; nothing is remembered of it.
     package func open(_ sealed: [UInt8], now: ContinuousClock.Instant) throws(GossipRefusal) -> [UInt8] {
-        guard sealed.count >= Self.headerByteCount + AuthenticatedCipher.tagByteCount else { throw .tooShort }
+        guard sealed.count >= headerByteCount + AuthenticatedCipher.tagByteCount else { throw .tooShort }
         guard sealed.count <= Self.sealedByteLimit else { throw .tooLong }
-        guard sealed[0] == Self.version else { throw .version }
+        guard sealed[0] == (tag.isEmpty ? Self.version : Self.namedVersion) else { throw .version }
+        guard sealed[Self.clearByteCount..<keyOffset].elementsEqual(tag) else { throw .otherPool }
         let name = Self.integer(sealed, 1, UInt64.self)
         guard name != own else { throw .ownName }
-        let number = Self.integer(sealed, 9, UInt16.self)
-        let salt = Self.integer(sealed, 11, UInt32.self)
-        let counter = Self.integer(sealed, 15, UInt64.self)
+        let number = Self.integer(sealed, keyOffset, UInt16.self)
+        let salt = Self.integer(sealed, keyOffset + 2, UInt32.self)
+        let counter = Self.integer(sealed, keyOffset + 6, UInt64.self)
         guard keyring.key(number) != nil else { throw .unknownKey }
         let sender = find(name)
         if let sender {
@@ -152,13 +180,15 @@ package final class GossipSeal {
         guard
             cipher.open(
                 &bytes,
-                from: Self.headerByteCount,
-                nonce: Self.nonce(sealed),
+                from: headerByteCount,
+                nonce: nonce(sealed),
                 additional: additional(sealed)
             )
         else { throw .forged }
         remember(name, sender, salt, counter, cipher, number, now: now)
-        bytes.removeSubrange(Self.clearByteCount..<Self.headerByteCount)
+        bytes.removeSubrange(Self.clearByteCount..<headerByteCount)
+        // The version is that of the seal; the datagram inside is the same in every pool.
+        bytes[0] = Self.version
         return bytes
     }
 
@@ -221,14 +251,14 @@ package final class GossipSeal {
     }
 
     /// Salt and counter.
-    private static func nonce(_ sealed: [UInt8]) -> [UInt8] { Array(sealed[11..<headerByteCount]) }
+    private func nonce(_ sealed: [UInt8]) -> [UInt8] { Array(sealed[(keyOffset + 2)..<headerByteCount]) }
 
     /// The scope with its length, and the whole header.
     private func additional(_ sealed: [UInt8]) -> [UInt8] {
         var bytes: [UInt8] = [UInt8(scope.count)]
-        bytes.reserveCapacity(1 + scope.count + Self.headerByteCount)
+        bytes.reserveCapacity(1 + scope.count + headerByteCount)
         bytes += scope
-        bytes += sealed[..<Self.headerByteCount]
+        bytes += sealed[..<headerByteCount]
         return bytes
     }
 
@@ -267,6 +297,8 @@ package enum GossipRefusal: String, Error, Sendable, CaseIterable {
     case tooLong
     /// Of another version.
     case version
+    /// Of a pool that this node is not in.
+    case otherPool
     /// Sealed with a key that is not in the keyring.
     case unknownKey
     /// Not sealed with the key that it names, of another cluster or pool, or changed on the way.
