@@ -20,6 +20,7 @@ package struct SeenMember: Sendable, Hashable {
 package struct PoolSnapshot: Sendable {
     package var pool: PoolName
     package var members: [Member]
+    /// What is known of the members of other pools.
     package var elsewhere: [PoolName: [Member]]
 
     /// What this membership knows now.

@@ -53,6 +53,7 @@ package struct PoolEntry: Sendable, Hashable {
 package struct PoolFingerprint: Sendable, Hashable {
     /// `PoolName.tag`.
     package var tag: UInt32
+    /// The exclusive or of the fingerprints of its live members.
     package var root: UInt64
 
     /// Puts it together.

@@ -11,6 +11,7 @@ package struct PoolPlan: Sendable, Equatable {
     package struct Node: Sendable, Hashable {
         package var node: NodeID
         package var site: SiteID
+        /// Whether its role is `gateway`.
         package var isGateway: Bool
 
         /// Puts it together.

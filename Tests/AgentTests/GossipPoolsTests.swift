@@ -113,8 +113,7 @@ struct GossipPoolsTests {
             var isSo = true
             for agent in agents where isSo { isSo = condition(await agent.pools.view()) }
             if isSo { return ContinuousClock.now - start }
-            // polls: real sockets and real time
-            try await Task.sleep(for: .milliseconds(100))
+            try await Task.sleep(for: .milliseconds(100))  // polls: real sockets and real time
         }
         return nil
     }
@@ -175,8 +174,7 @@ struct GossipPoolsTests {
 
         // At rest.
         let (start, before) = (ContinuousClock.now, Self.sealedBytes(agents) + UInt64(streams.byteCount))
-        // polls: a rate is measured
-        try await Task.sleep(for: .seconds(20))
+        try await Task.sleep(for: .seconds(20))  // polls: a rate is measured
         let seconds = Double((ContinuousClock.now - start).components.seconds)
         let rate =
             Double(Self.sealedBytes(agents) + UInt64(streams.byteCount) - before) / seconds / Double(agents.count)
@@ -205,8 +203,7 @@ struct GossipPoolsTests {
             let (one, two) = (await agents[1].pools.names, await agents[2].pools.names)
             if !one.contains(.common), !two.contains(.common) { break }
             try await Self.follow(agents, all)
-            // polls: real sockets and real time
-            try await Task.sleep(for: .milliseconds(200))
+            try await Task.sleep(for: .milliseconds(200))  // polls: real sockets and real time
         }
         #expect(await agents[1].pools.names.map(\.rawValue) == ["site-0"])
         let settled = try await Self.wait(agents, of: all) { view in

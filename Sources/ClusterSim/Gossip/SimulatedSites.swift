@@ -12,7 +12,9 @@ package struct SimulatedSites {
         package let endpoint: MemberEndpoint
         /// Index of its site.
         package let site: Int
+        /// By the name of the pool.
         package internal(set) var pools: [PoolName: Membership] = [:]
+        /// Whether it has not crashed.
         package internal(set) var isUp = true
     }
 
@@ -39,8 +41,9 @@ package struct SimulatedSites {
     package private(set) var nodes: [Node] = []
     /// Nanoseconds of virtual time since the start.
     package private(set) var now: Int64 = 0
-    /// Bytes inside sites and between them, with 62 for the seal and the headers of UDP and IPv4 per datagram.
+    /// Bytes inside sites, with 62 for the seal and the headers of UDP and IPv4 per datagram.
     package private(set) var bytesInside: UInt64 = 0
+    /// Those between sites, counted in the same way.
     package private(set) var bytesBetween: UInt64 = 0
 
     private let seed: UInt64
