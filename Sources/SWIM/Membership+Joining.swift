@@ -27,7 +27,8 @@ extension Membership {
     mutating func tryToJoin(generation: UInt32) {
         guard generation == joinGeneration, case .joining(let attempt) = state else { return }
         guard attempt < configuration.joinAttemptLimit else {
-            state = .idle
+            // Who looked for more members of a pool that it is in stays in it.
+            state = members.liveCount > 1 ? .running : .idle
             return report(.joinFailed(attempts: attempt))
         }
         state = .joining(attempt: attempt + 1)

@@ -152,6 +152,39 @@ struct SitePoolsTests {
         #expect(pool.membership.elsewhereCount == 0)
     }
 
+    @Test("no datagram is larger than the limit, whatever is said of other pools")
+    func sizes() throws {
+        var pool = try Bench(of: 5)
+        let limit = pool.membership.configuration.datagramByteLimit
+        for index in 100..<300 {
+            let facts = NodeFacts(version: 1, bytes: [UInt8](repeating: 7, count: index % 513))
+            for site in 0..<2 {
+                var claim = Self.claim(index, 1, .alive, facts: facts)
+                claim.pool = PoolName(SiteID(rawValue: String(repeating: "s", count: 60) + "-\(site)"))
+                pool.membership.tell([claim], now: pool.now)
+            }
+        }
+        for site in 0..<200 {
+            var claim = Self.claim(1_000, 1, .alive)
+            claim.pool = PoolName(SiteID(rawValue: "site-\(site)"))
+            pool.membership.tell([claim], now: pool.now)
+        }
+        try pool.hear([.poolDigest([], isWhole: true)], from: 1)
+        pool.wait(.seconds(30))
+        var (count, news, digests) = (0, 0, 0)
+        for case .send(let bytes, _) in pool.effects {
+            #expect(bytes.count <= limit)
+            count += 1
+            let messages = try GossipDatagram.decode(bytes.span).messages
+            for case .poolEntry in messages { news += 1 }
+            for case .poolDigest(let fingerprints, let isWhole) in messages {
+                digests += 1
+                #expect(fingerprints.count == GossipLimits.digestCount && !isWhole)
+            }
+        }
+        #expect(count > 100 && news > 400 && digests > 0)
+    }
+
     @Test("settings can be changed while the pool runs, and a value out of its range changes nothing")
     func otherSettings() throws {
         var pool = try Bench(of: 5)

@@ -94,7 +94,6 @@ struct GossipSealTests {
         }
         #expect(open(try Self.seal(8)) == nil)
         #expect(open(try Self.seal(8, cluster: ClusterID(rawValue: "herd"))) == .forged)
-        #expect(open(try Self.seal(8, pool: "coast", tag: 5)) == .version)
         #expect(open(try Self.seal(8, keyring: Self.keyring(2))) == .unknownKey)
         // Another key under the same number.
         #expect(open(try Self.seal(8, keyring: GossipKeyring(key: Array(repeating: 9, count: 32)))) == .forged)

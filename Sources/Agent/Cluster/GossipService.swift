@@ -112,7 +112,8 @@ final class GossipService: Service, GossipStreams {
         var nodes: [GossipNode] = []
         for record in await replica.state.nodes where record.state != .left {
             let plan = PoolPlan.Node(node: record.node, site: record.site, isGateway: record.role == .gateway)
-            nodes.append(GossipNode(plan: plan, endpoint: await endpoint(of: record)))
+            // Who is lost is expected in its pool, and not asked for it.
+            nodes.append(GossipNode(plan: plan, endpoint: record.state.isLive ? await endpoint(of: record) : nil))
         }
         do { try await pools.follow(nodes) } catch {
             logger.warning("gossip.failed", metadata: ["error": "\(error)"])

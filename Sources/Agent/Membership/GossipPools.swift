@@ -22,6 +22,8 @@ actor GossipPools {
 
     /// How long a node stays in a pool that it is to leave, and how long a site must be without a gateway before another stands in.
     static let patience: Duration = .seconds(5)
+    /// How often the list of nodes is looked through for members that the pool does not know.
+    private static let seekPeriod: Duration = .seconds(60)
     /// How often what changed in one pool is carried into the other.
     private static let carryPeriod: TimeAmount = .milliseconds(100)
 
@@ -40,9 +42,11 @@ actor GossipPools {
 
     private struct Pool {
         let shell: MembershipShell
+        var settings: MembershipConfiguration
         var leavingSince: ContinuousClock.Instant?
         var joining: Task<Void, Never>?
-        var settings: MembershipConfiguration
+        /// When members that the list has and the pool does not were looked for.
+        var soughtAt = ContinuousClock.now
     }
 
     private let base: Base
@@ -94,6 +98,7 @@ actor GossipPools {
                 pools[name]?.settings = settings
             }
             pools[name]?.leavingSince = nil
+            await seek(name, nodes, plan, now)
         }
         let existing = Set(plan.members.keys)
         for (name, pool) in pools {
@@ -165,9 +170,7 @@ actor GossipPools {
         pools[name] = Pool(shell: shell, settings: configuration)
         await shell.start()
         if let facts { await shell.setFacts(facts) }
-        let members = Set(plan.members[name, default: []])
-        let seeds = nodes.filter { members.contains($0.plan.node) && $0.plan.node != base.own.node }
-            .compactMap(\.endpoint)
+        let seeds = seeds(of: name, nodes, plan, besides: [])
         let logger = logger
         pools[name]?.joining = Task(name: "gossip.join \(name)") {
             while !Task.isCancelled {
@@ -179,6 +182,29 @@ actor GossipPools {
                 }
             }
         }
+    }
+
+    private func seeds(
+        of name: PoolName,
+        _ nodes: [GossipNode],
+        _ plan: PoolPlan,
+        besides known: Set<NodeID>
+    ) -> [MemberEndpoint] {
+        let members = Set(plan.members[name, default: []]).subtracting(known).subtracting([base.own.node])
+        return nodes.filter { members.contains($0.plan.node) }.compactMap(\.endpoint)
+    }
+
+    /// Asks members that the list has and the pool does not, as after a partition that lasted until the dead were forgotten.
+    private func seek(_ name: PoolName, _ nodes: [GossipNode], _ plan: PoolPlan, _ now: ContinuousClock.Instant) async {
+        guard let pool = pools[name], now - pool.soughtAt >= Self.seekPeriod else { return }
+        pools[name]?.soughtAt = now
+        guard await pool.shell.state == .running else { return }
+        let known = Set(await pool.shell.members.map(\.node))
+        let seeds = seeds(of: name, nodes, plan, besides: known)
+        guard !seeds.isEmpty else { return }
+        let shell = pool.shell
+        pools[name]?.joining?.cancel()
+        pools[name]?.joining = Task(name: "gossip.seek \(name)") { _ = try? await shell.join(seeds: seeds) }
     }
 
     private func leave(_ name: PoolName) async {
