@@ -6,8 +6,45 @@ struct TrustRecords: Sendable, Codable, Equatable {
     var keyring: StoredKeyring?
     /// In the order in which they came.
     var authorities: [TrustedAuthority] = []
-    /// In the order in which they came.
-    var revocations: [Revocation] = []
+    var revocations = RevocationList()
+}
+
+/// Revocations in the order in which they came, each subject once; its stored form is the plain list.
+struct RevocationList: Sendable, Codable, Equatable {
+    private(set) var all: [Revocation] = []
+    /// Whether a subject is among thousands must not take a look at each of them, on every member, for each that comes.
+    private var subjects: Set<Revocation.Subject> = []
+
+    init() {}
+
+    init(from decoder: any Decoder) throws {
+        all = try decoder.singleValueContainer().decode([Revocation].self)
+        subjects = Set(all.map(\.subject))
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(all)
+    }
+
+    subscript(subject: Revocation.Subject) -> Revocation? {
+        subjects.contains(subject) ? all.first { $0.subject == subject } : nil
+    }
+
+    /// Adds a revocation, or puts it in the place of an older one about the same subject, at the end.
+    mutating func set(_ revocation: Revocation) {
+        if !subjects.insert(revocation.subject).inserted { all.removeAll { $0.subject == revocation.subject } }
+        all.append(revocation)
+    }
+
+    /// Forgets what is over; says whether anything was.
+    mutating func prune(at time: Timestamp) -> Bool {
+        let count = all.count
+        all.removeAll { revocation in revocation.expires.map { $0 <= time } ?? false }
+        guard all.count < count else { return false }
+        subjects = Set(all.map(\.subject))
+        return true
+    }
 }
 
 /// The newest audit entries, oldest first.
@@ -36,7 +73,7 @@ extension ClusterState {
     package var authorities: [TrustedAuthority] { trustRecords.authorities }
 
     /// What is revoked, oldest first.
-    package var revocations: [Revocation] { trustRecords.revocations }
+    package var revocations: [Revocation] { trustRecords.revocations.all }
 
     /// The newest entries of the audit, oldest first, at most `auditLimit`.
     package var audit: [AuditEntry] { auditLog.entries }
@@ -51,7 +88,7 @@ extension ClusterState {
     /// - Returns: the first revocation that the certificate falls under.
     package func revocation(ofSerial serial: String, issuer: String, identity: String, issued: Timestamp) -> Revocation?
     {
-        trustRecords.revocations.first { revocation in
+        trustRecords.revocations.all.first { revocation in
             switch revocation.subject {
             case .certificate(let known, let knownIssuer): known == serial && knownIssuer == issuer
             case .identity(let known): known == identity && issued <= revocation.time
@@ -86,29 +123,26 @@ extension ClusterState {
 
     mutating func revoke(_ revocation: Revocation) throws(Refusal) -> Acceptance {
         var acceptance = Acceptance()
-        if let index = trustRecords.revocations.firstIndex(where: { $0.subject == revocation.subject }) {
-            let known = trustRecords.revocations[index]
+        let known = trustRecords.revocations[revocation.subject]
+        if let known {
             // A certificate stays revoked; an identity may have been given new certificates since, which go now too.
             guard case .identity = revocation.subject, known.time < revocation.time else { return acceptance }
-            trustRecords.revocations.remove(at: index)
         }
-        guard trustRecords.revocations.count < Self.revocationLimit else {
+        guard known != nil || trustRecords.revocations.all.count < Self.revocationLimit else {
             throw Refusal(
                 .exhausted,
                 "\(Self.revocationLimit) revocations are kept, which is the bound. Replace the authority instead of revoking one by one."
             )
         }
         try checkText(revocation.subject.description, "what is revoked")
-        trustRecords.revocations.append(revocation)
+        trustRecords.revocations.set(revocation)
         acceptance.changedTrust = true
         audit("Revoked \(revocation.subject).", by: revocation.by.rawValue, at: revocation.time)
         return acceptance
     }
 
     mutating func pruneRevocations(at time: Timestamp, into acceptance: inout Acceptance) {
-        let count = trustRecords.revocations.count
-        trustRecords.revocations.removeAll { revocation in revocation.expires.map { $0 <= time } ?? false }
-        if trustRecords.revocations.count < count { acceptance.changedTrust = true }
+        if trustRecords.revocations.prune(at: time) { acceptance.changedTrust = true }
     }
 
     mutating func setKeyring(_ keyring: StoredKeyring) throws(Refusal) -> Acceptance {
