@@ -170,16 +170,17 @@ extension BenchmarkContext {
 
     /// Waits a while for other work to end, and says whether a round that begins now is worth counting.
     ///
-    /// A round is not when other work uses more than half of all processors.
-    func isQuietEnough(for what: String) async throws -> Bool {
+    /// A round is not when other work uses more than half of all processors. `own` is the part of them that the benchmark's own
+    /// processes may use while nothing is asked of them.
+    func isQuietEnough(for what: String, own: Double = 0) async throws -> Bool {
         var busy = 1.0
         for _ in 0..<(anyLoad ? 1 : 20) {
             busy = try await MachineLoad.busy()
-            if busy <= MachineLoad.tolerable { return true }
+            if busy <= MachineLoad.tolerable + own { return true }
         }
         let isCounted = anyLoad || busy <= 0.5
         say(
-            "  \(what): other work uses \(figure(busy * 100)) % of the processors\(isCounted ? "" : ", so this round is discarded")\n"
+            "  \(what): other work uses about \(figure((busy - own) * 100)) % of the processors\(isCounted ? "" : ", so this round is discarded")\n"
         )
         return isCounted
     }

@@ -11,6 +11,8 @@ struct ConsensusBenchmark: Benchmark {
     private static let failovers = 20
     /// Agents keep at most 10,000 revocations: what is written here in five rounds.
     private static let roundsPerCluster = 5
+    /// Both clusters stand while they wait for their turn.
+    private static let restingShare = 0.1
     private static let loads = [(clients: 1, writesEach: 200), (clients: 64, writesEach: 20)]
 
     func run(_ context: BenchmarkContext) async throws -> [BenchmarkRow] {
@@ -65,7 +67,7 @@ struct ConsensusBenchmark: Benchmark {
     ) async throws -> [BenchmarkRow] {
         var (own, other): ([Double], [Double]) = ([], [])
         for number in 1...trials {
-            while try await !context.isQuietEnough(for: "leader's kill -9, trial \(number)") {}
+            while try await !context.isQuietEnough(for: "leader's kill -9, trial \(number)", own: Self.restingShare) {}
             own.append(
                 try await ours.endLeader(SIGKILL, spacing: .milliseconds(10), after: .milliseconds(100)).firstWrite
             )
@@ -100,7 +102,7 @@ struct ConsensusBenchmark: Benchmark {
     ) async throws -> [BenchmarkRow] {
         var (own, other): ([Double], [Double]) = ([], [])
         for number in 1...trials {
-            while try await !context.isQuietEnough(for: "leader's SIGTERM, trial \(number)") {}
+            while try await !context.isQuietEnough(for: "leader's SIGTERM, trial \(number)", own: Self.restingShare) {}
             own.append(
                 try await ours.endLeader(SIGTERM, spacing: .milliseconds(4), after: .milliseconds(700)).longestGap
             )
@@ -139,7 +141,10 @@ struct ConsensusBenchmark: Benchmark {
         _ other: inout Rates,
         _ context: BenchmarkContext
     ) async throws {
-        while try await !context.isQuietEnough(for: "writes per second, round \(own.recovery.count + 1)") {}
+        while try await !context.isQuietEnough(
+            for: "writes per second, round \(own.recovery.count + 1)",
+            own: Self.restingShare
+        ) {}
         for load in loads {
             own.writes[load.clients, default: []].append(
                 try await ours.throughput(clients: load.clients, writesEach: load.writesEach)
