@@ -173,7 +173,11 @@ let package = Package(
             dependencies: ["godwit", "ClusterModel", "ControlMessages", protobuf, argumentParser],
             exclude: ["Golden"]
         ),
-        .testTarget(name: "ClusterSimTests", dependencies: ["ClusterSim", "ClusterModel", "QoS", "Raft"]),
+        .testTarget(
+            name: "ClusterSimTests",
+            dependencies: ["ClusterSim", "ClusterModel", "QoS", "Raft"],
+            exclude: ["Histories"]
+        ),
         .testTarget(name: "TidyTests"),
     ]
 )

@@ -40,6 +40,8 @@ struct SimulatedClient {
 
 extension ClusterSimulation {
     static let user = UserID(rawValue: "ada")
+    /// Longer histories say no more and are longer to check.
+    private static let operationsOnOneJob = 56
 
     func clientStep(_ number: Int) {
         guard clients[number].pending == nil, now < faultsEnd else { return }
@@ -51,7 +53,7 @@ extension ClusterSimulation {
         guard !submitted.isEmpty else { return rest(number) }
         // The newest jobs are those that something happens to.
         let key = submitted[max(0, submitted.count - 1 - draw(0..<4))]
-        guard checkers.histories[key, default: []].count < LinearizabilityChecker.operationLimit - 4 else {
+        guard checkers.histories[key, default: []].count < Self.operationsOnOneJob else {
             return rest(number)
         }
         lastValue += 1

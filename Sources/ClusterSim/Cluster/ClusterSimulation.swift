@@ -165,6 +165,7 @@ package final class ClusterSimulation {
     private var report: ClusterRunReport {
         statistics.committed = checkers.committed.count
         statistics.jobs = checkers.acknowledged.count
+        statistics.undecided = checkers.undecided
         statistics.milliseconds = Int(now / 1_000_000)
         mix(UInt64(eventCount))
         mix(UInt64(checkers.committed.count))
@@ -299,6 +300,8 @@ package struct ClusterStatistics: Sendable {
     package var snapshots = 0
     /// Entries of the log that were committed.
     package var committed = 0
+    /// Histories about which the search for an explanation was given up.
+    package var undecided = 0
     /// Virtual time that passed.
     package var milliseconds = 0
 

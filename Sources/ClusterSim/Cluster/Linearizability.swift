@@ -1,8 +1,100 @@
+/// One thing that a client asked for, when, and what it was told, with the rule by which it changes what it was asked of.
+protocol RecordedOperation {
+    associatedtype State: Hashable
+
+    /// What there is before the first operation.
+    static var initial: State { get }
+    var start: Int64 { get }
+    /// nil: nobody knows whether it took effect, or whether it will.
+    var end: Int64? { get }
+    /// Whether it need not be explained: it changes nothing, and nobody was told anything.
+    var isVoid: Bool { get }
+
+    /// The states that the operation may leave when it was answered as it was; none when the answer contradicts the state.
+    func successors(of state: State) -> [State]
+}
+
+/// Searches for an order of all operations that explains every answer (Wing and Gong, "Testing and verifying concurrent
+/// objects", 1993, with the memory of Lowe, "Testing for linearizability", 2017).
+struct LinearizabilityChecker<Operation: RecordedOperation> {
+    /// What the search came to.
+    enum Verdict: Sendable, Equatable {
+        case linearizable
+        case notLinearizable
+        /// The search was given up.
+        case unknown
+    }
+
+    private struct Place: Hashable {
+        let done: [UInt64]
+        let state: Operation.State
+    }
+
+    private let operations: [Operation]
+    private let searchLimit: Int
+    private var visited: Set<Place> = []
+    private var done: [UInt64]
+    private var finished = 0
+    /// Operations before this one are all done.
+    private let answered: Int
+    private var hasGivenUp = false
+
+    private init(_ operations: [Operation], searchLimit: Int) {
+        self.operations = operations.filter { !$0.isVoid }.sorted { $0.start < $1.start }
+        self.searchLimit = searchLimit
+        done = [UInt64](repeating: 0, count: (self.operations.count + 63) / 64)
+        answered = self.operations.count { $0.end != nil }
+    }
+
+    /// Whether some order of the operations explains all answers.
+    ///
+    /// - Parameters:
+    ///   - operations: all that anybody did to one object, in any order.
+    ///   - searchLimit: places of the search that are looked at before it is given up.
+    /// - Returns: the verdict.
+    static func verdict(_ operations: [Operation], searchLimit: Int = 200_000) -> Verdict {
+        var checker = LinearizabilityChecker(operations, searchLimit: searchLimit)
+        if checker.search(from: 0, Operation.initial) { return .linearizable }
+        return checker.hasGivenUp ? .unknown : .notLinearizable
+    }
+
+    private func isDone(_ number: Int) -> Bool { done[number / 64] & (1 << UInt64(number % 64)) != 0 }
+
+    /// - Parameter first: all operations before it are done.
+    private mutating func search(from first: Int, _ state: Operation.State) -> Bool {
+        if finished == answered { return true }
+        guard visited.count < searchLimit else {
+            hasGivenUp = true
+            return false
+        }
+        guard visited.insert(Place(done: done, state: state)).inserted else { return false }
+        var (number, firstEnd) = (first, Int64.max)
+        // What begins after something has ended cannot come before it; the operations are in the order of their starts.
+        while number < operations.count, operations[number].start <= firstEnd {
+            if !isDone(number), let end = operations[number].end { firstEnd = min(firstEnd, end) }
+            number += 1
+        }
+        let candidates = number
+        var next = first
+        while next < candidates, isDone(next) { next += 1 }
+        for number in next..<candidates where !isDone(number) && operations[number].start <= firstEnd {
+            let counts = operations[number].end == nil ? 0 : 1
+            done[number / 64] |= 1 << UInt64(number % 64)
+            finished += counts
+            for after in operations[number].successors(of: state) where search(from: next, after) { return true }
+            done[number / 64] &= ~(1 << UInt64(number % 64))
+            finished -= counts
+            if hasGivenUp { return false }
+        }
+        return false
+    }
+}
+
 /// What a client asked about one job, and what it was told.
 ///
 /// For clients a job is a register: a submission makes it, a resize writes the value, a read returns it. Its end comes at a moment
 /// of the cluster's own choice.
-struct RegisterOperation: Sendable, Equatable {
+struct RegisterOperation: RecordedOperation, Sendable, Equatable {
     enum Kind: Sendable, Equatable {
         case submit
         case write(Int)
@@ -21,76 +113,25 @@ struct RegisterOperation: Sendable, Equatable {
         case value(Int)
     }
 
-    var kind: Kind
-    var start: Int64
-    /// nil: nobody knows whether it took effect, or whether it will.
-    var end: Int64?
-    var result: Result?
-}
-
-/// Searches for an order of all operations that explains every answer (Wing and Gong, "Testing and verifying concurrent
-/// objects", 1993, with the memory of Lowe, "Testing for linearizability", 2017).
-struct LinearizabilityChecker {
     enum State: Hashable, Sendable {
         case absent
         case live(Int)
         case ended
     }
 
-    /// More operations on one job than this are not checked; clients do not make more.
-    static let operationLimit = 60
-    /// States of the search; beyond, the verdict is "not refuted".
-    static let searchLimit = 200_000
+    static var initial: State { .absent }
 
-    private struct Place: Hashable {
-        let done: UInt64
-        let state: State
-    }
+    var kind: Kind
+    var start: Int64
+    var end: Int64?
+    var result: Result?
 
-    private let operations: [RegisterOperation]
-    private var visited: Set<Place> = []
+    var isVoid: Bool { result == nil && (kind == .read || kind == .cancel) }
 
-    private init(_ operations: [RegisterOperation]) { self.operations = operations }
-
-    /// Whether some order of the operations explains all answers.
-    static func isLinearizable(_ operations: [RegisterOperation]) -> Bool {
-        // What was asked without an answer and changes nothing explains nothing.
-        let relevant = operations.filter { $0.result != nil || ($0.kind != .read && $0.kind != .cancel) }
-        guard relevant.count <= operationLimit else { return true }
-        var checker = LinearizabilityChecker(relevant.sorted { $0.start < $1.start })
-        return checker.search(done: 0, state: .absent)
-    }
-
-    private mutating func search(done: UInt64, state: State) -> Bool {
-        var firstEnd = Int64.max
-        var isComplete = true
-        for (number, operation) in operations.enumerated() where done & (1 << UInt64(number)) == 0 {
-            guard let end = operation.end else { continue }
-            isComplete = false
-            firstEnd = min(firstEnd, end)
-        }
-        if isComplete { return true }
-        guard visited.count < Self.searchLimit else { return true }
-        guard visited.insert(Place(done: done, state: state)).inserted else { return false }
-        for (number, operation) in operations.enumerated() where done & (1 << UInt64(number)) == 0 {
-            // It cannot come before one that ended before it began.
-            guard operation.start <= firstEnd else { break }
-            for next in Self.successors(of: state, after: operation)
-            where search(done: done | 1 << UInt64(number), state: next) {
-                return true
-            }
-        }
-        return false
-    }
-
-    /// The states that an operation with this answer leaves; none when the answer contradicts the state.
-    ///
     /// A job may end at any moment before the operation, so what lives may count as ended.
-    static func successors(of state: State, after operation: RegisterOperation) -> [State] {
-        let mayHaveEnded = state != .absent
-        switch (operation.kind, operation.result) {
-        case (.submit, .done?): return [state == .absent ? .live(0) : state]
-        case (.submit, nil): return [state == .absent ? .live(0) : state]
+    func successors(of state: State) -> [State] {
+        switch (kind, result) {
+        case (.submit, .done?), (.submit, nil): return [state == .absent ? .live(0) : state]
         case (.submit, _?): return []
         case (.write(let value), .done?):
             if case .live = state { return [.live(value)] }
@@ -103,7 +144,7 @@ struct LinearizabilityChecker {
             return []
         case (.read, .value(let value)?): return state == .live(value) ? [state] : []
         case (_, .absent?): return state == .absent ? [state] : []
-        case (_, .ended?): return mayHaveEnded ? [.ended] : []
+        case (_, .ended?): return state != .absent ? [.ended] : []
         default: return [state]
         }
     }
