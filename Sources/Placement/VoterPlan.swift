@@ -10,6 +10,8 @@ package struct VoterMember: Sendable, Equatable {
         case silent(Duration)
         /// Left the cluster, or was removed by an administrator.
         case left
+        /// Its certificate was revoked, or is about to be: nobody listens to it any more.
+        case shutOut
 
         var isLive: Bool { if case .live = self { true } else { false } }
     }
@@ -103,7 +105,7 @@ package struct VoterPlan: Sendable, Equatable {
         }
         let target = target(members, leader: leader)
         return removal(members, leader) ?? replacement(voters, leader) ?? promotion(members, target, leader)
-            ?? demotion(voters, target, leader) ?? VoterAdvice(reason: rest(members, voters, target, leader))
+            ?? demotion(members, target, leader) ?? VoterAdvice(reason: rest(members, voters, target, leader))
     }
 
     // MARK: Who should vote
@@ -120,7 +122,7 @@ package struct VoterPlan: Sendable, Equatable {
         return switch member.standing {
         case .live(let time): member.isVoter || time >= settle
         case .silent(let time): member.isVoter && time < replaceAfter
-        case .left: false
+        case .left, .shutOut: false
         }
     }
 
@@ -170,8 +172,11 @@ package struct VoterPlan: Sendable, Equatable {
     private func replacement(_ voters: [VoterMember], _ leader: UInt64) -> VoterAdvice? {
         let dead = voters.first { !isStable($0, leader) && !isLive($0, leader) }
         return dead.flatMap {
-            guard case .silent(let time) = $0.standing else { return nil }
-            return demotion(of: $0, voters, leader, because: "it has not answered for \(time.text)")
+            switch $0.standing {
+            case .silent(let time): demotion(of: $0, voters, leader, because: "it has not answered for \(time.text)")
+            case .shutOut: demotion(of: $0, voters, leader, because: "its certificate is revoked")
+            case .live, .left: nil
+            }
         }
     }
 
@@ -195,7 +200,12 @@ package struct VoterPlan: Sendable, Equatable {
     }
 
     /// Takes the vote of one that is not wanted, once another has its place and all answer.
-    private func demotion(_ voters: [VoterMember], _ target: Set<UInt64>, _ leader: UInt64) -> VoterAdvice? {
+    private func demotion(_ members: [VoterMember], _ target: Set<UInt64>, _ leader: UInt64) -> VoterAdvice? {
+        let voters = members.filter(\.isVoter)
+        // Who answers may be counted on soon. A leader that has just begun counts on no learner yet, which is no reason to leave all to
+        // one disk until it does.
+        let hopeful = members.count { isStable($0, leader) || isLive($0, leader) }
+        guard voters.count > Self.wantedCount(ofStable: hopeful) else { return nil }
         let surplus = voters.filter { !target.contains($0.member) && $0.member != leader }
         guard let chosen = surplus.first(where: { !isLive($0, leader) }) ?? surplus.last else { return nil }
         // No more than there must be, and none that answers while another does not.

@@ -66,6 +66,7 @@ struct ClusterCommand: ParsableCommand {
         }
         let count = range.upperBound - range.lowerBound + 1
         print("\(count) seeds, \(failed.count) violated, \(events) events: \(total.summary)")
+        print(total.faultSummary)
         if !failed.isEmpty { throw ExitCode.failure }
     }
 }
@@ -76,6 +77,15 @@ extension ClusterStatistics {
     fileprivate var summary: String {
         "\(jobs) jobs, \(acknowledged) acknowledged, \(reads) reads, \(containers) containers, \(fenced) fenced, \(lost) lost, "
             + "\(reigns) reigns, \(voterChanges) voter changes, \(crashes) crashes, \(snapshots) snapshots, \(committed) entries, \(milliseconds / 1000) s"
+    }
+
+    /// What was inflicted, kind by kind.
+    fileprivate var faultSummary: String {
+        let inflicted = faults.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+        return "faults: \(inflicted)\n"
+            + "network: \(messages) messages, \(lostMessages) lost, \(cut) cut off, \(repeated) doubled, \(late) late by up to 3 s\n"
+            + "disks: \(stalls) stalls of 0.2 to 1.5 s, \(tornWrites) writes lost or torn by crashes\n"
+            + "checks: \(leaseReads) times a lease was relied on, \(undecided) histories undecided"
     }
 
     fileprivate static func += (left: inout Self, right: Self) {
@@ -91,5 +101,15 @@ extension ClusterStatistics {
         left.snapshots += right.snapshots
         left.committed += right.committed
         left.milliseconds += right.milliseconds
+        left.faults.merge(right.faults) { $0 + $1 }
+        left.messages += right.messages
+        left.cut += right.cut
+        left.lostMessages += right.lostMessages
+        left.repeated += right.repeated
+        left.late += right.late
+        left.stalls += right.stalls
+        left.tornWrites += right.tornWrites
+        left.leaseReads += right.leaseReads
+        left.undecided += right.undecided
     }
 }

@@ -24,13 +24,12 @@ struct PlantedClusterBugTests {
     }
 
     static let planted: [Planted] = [
-        Planted(description: "forgotten sync", bugs: .forgetsSync, profile: .disks, finding: "state machine safety"),
+        Planted(description: "forgotten sync", bugs: .forgetsSync, profile: .disks),
         Planted(
             description: "sends before it persists",
             bugs: .sendsEarly,
             profile: .disks,
-            firstSeed: 10,
-            finding: "state machine safety"
+            firstSeed: 40
         ),
         Planted(description: "term and vote not on disk", bugs: .losesHardState, profile: .crashes),
         Planted(description: "forgotten truncation on disk", bugs: .forgetsTruncation, profile: .storm, firstSeed: 8),
@@ -97,6 +96,7 @@ struct PlantedClusterBugTests {
             description: "index of the grant ignored",
             bugs: .ignoresIndexOfGrant,
             profile: .disks,
+            firstSeed: 60,
             finding: "two at once"
         ),
         Planted(
@@ -117,7 +117,7 @@ struct PlantedClusterBugTests {
             bugs: .grantsWithoutConfirmation,
             profile: .pauses,
             agents: 5,
-            firstSeed: 165,
+            firstSeed: 310,
             finding: "two at once"
         ),
         Planted(
@@ -133,14 +133,28 @@ struct PlantedClusterBugTests {
             profile: .partitions,
             finding: "two at once"
         ),
-        Planted(description: "votes twice in a term", raft: .votesTwice, profile: .elections, firstSeed: 55),
+        Planted(
+            description: "revoked node listened to",
+            bugs: .listensToRevoked,
+            profile: .partitions,
+            finding: "revoked"
+        ),
+        Planted(
+            description: "voters chosen without asking who answers",
+            bugs: .choosesVotersBlindly,
+            profile: .storm,
+            agents: 5,
+            firstSeed: 140,
+            finding: "voters"
+        ),
+        Planted(description: "votes twice in a term", raft: .votesTwice, profile: .elections, firstSeed: 70),
         Planted(description: "keeps conflicting entries", raft: .keepsConflicts, profile: .partitions),
         Planted(description: "commits what it has not compared", raft: .commitsUnmatched, profile: .partitions),
         Planted(
             description: "reads without a quorum",
             raft: .readsWithoutQuorum,
             profile: .pauses,
-            firstSeed: 20,
+            firstSeed: 85,
             finding: "linearizability"
         ),
         Planted(

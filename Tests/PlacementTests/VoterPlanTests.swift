@@ -97,6 +97,33 @@ struct VoterPlanTests {
         #expect(members.settle() == [])
     }
 
+    @Test func whoIsShutOutLosesHisVoteAtOnceAndNeverGetsAnother() {
+        var members = (1...6).map { member($0, isVoter: $0 <= 5) }
+        members.change(3) { $0.standing = .shutOut }
+        #expect(
+            VoterPlan().next(members, leader: 1).reason
+                == "Node node3 does not vote any more: its certificate is revoked."
+        )
+        #expect(members.settle() == [.demote(3), .promote(6)])
+        members.change(6) { $0.standing = .shutOut }
+        #expect(members.settle() == [.demote(6), .demote(5)])
+        // Not where the others could not decide without it: then only they can.
+        var two = [member(1, isVoter: true), member(2, isVoter: true), member(3)]
+        two.change(2) { $0.standing = .shutOut }
+        two.change(3) { $0.standing = .shutOut }
+        #expect(VoterPlan().next(two, leader: 1).step == nil)
+    }
+
+    @Test func aNewLeaderDoesNotShrinkTheVotersBeforeItHasHeardTheOthersForLong() {
+        var members = (1...5).map { member($0, .live(.seconds(1)), isVoter: $0 <= 3) }
+        members.change(3) { $0.standing = .left }
+        // One voter would be right for two, but two others answer already.
+        #expect(members.settle() == [.demote(3), .remove(3)])
+        for number in [4, 5] as [UInt64] { members.change(number) { $0.standing = .live(.seconds(60)) } }
+        #expect(members.settle() == [.promote(4)])
+        #expect(members.voters.map(\.member) == [1, 2, 4])
+    }
+
     @Test func whoLeftIsRemoved() {
         var members = (1...5).map { member($0, isVoter: true) }
         members.change(4) { $0.standing = .left }
@@ -157,7 +184,7 @@ struct VoterPlanTests {
                 switch members[index].standing {
                 case .live(let time): members[index].standing = .live(time + .seconds(seconds))
                 case .silent(let time): members[index].standing = .silent(time + .seconds(seconds))
-                case .left: break
+                case .left, .shutOut: break
                 }
             }
             let index = below(members.count)

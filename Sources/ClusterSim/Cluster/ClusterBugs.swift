@@ -53,4 +53,10 @@ package struct ClusterBugs: OptionSet, Sendable {
     package static let forgetsContainers = ClusterBugs(rawValue: 1 << 31)
     /// A leader gives the jobs of a silent node to others without waiting.
     package static let takesJobsOfSilentNode = ClusterBugs(rawValue: 1 << 32)
+
+    // Who takes part.
+    /// A node that was revoked is still listened to.
+    package static let listensToRevoked = ClusterBugs(rawValue: 1 << 40)
+    /// The voter plan is told that all members answer.
+    package static let choosesVotersBlindly = ClusterBugs(rawValue: 1 << 41)
 }

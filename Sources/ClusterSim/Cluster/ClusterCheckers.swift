@@ -6,6 +6,14 @@ import Raft
 struct ClusterCheckers {
     private(set) var violations: [String] = []
     private var leaders: [Term: RaftMemberID] = [:]
+    private struct Place: Hashable {
+        let index: LogIndex
+        let term: Term
+    }
+    /// Everything that was ever written to a log; without the term before it where that was compacted.
+    private var placed: [Place: (previous: Term?, payload: Entry.Payload)] = [:]
+    /// The last that was committed.
+    private var membership: Membership
     /// What the first agent that applied an index found there, what came of it, and the state after it; from index 1.
     private(set) var committed: [Entry] = []
     private var outcomes: [Outcome?] = []
@@ -26,6 +34,8 @@ struct ClusterCheckers {
     /// Histories about which the search was given up.
     private(set) var undecided = 0
 
+    init(founding membership: Membership) { self.membership = membership }
+
     mutating func report(_ violation: String) {
         // The first says what went wrong; what follows from it says little.
         if violations.count < 8 { violations.append(violation) }
@@ -33,11 +43,70 @@ struct ClusterCheckers {
 
     // MARK: Raft, figure 3
 
-    mutating func noteLeader(_ id: RaftMemberID, term: Term) {
+    /// Election safety, and leader completeness: a leader has all that was committed in earlier terms.
+    mutating func noteLeader(_ id: RaftMemberID, term: Term, log: @autoclosure () -> (base: LogIndex, entries: [Entry]))
+    {
         if let other = leaders[term] {
             if other != id { report("one leader per term: \(other) and \(id) lead term \(term)") }
-        } else {
-            leaders[term] = id
+            return
+        }
+        leaders[term] = id
+        let (base, entries) = log()
+        guard base < LogIndex(committed.count) else { return }
+        for entry in committed[Int(base)...] where entry.term < term {
+            let position = Int(entry.index - base) - 1
+            if !entries.indices.contains(position) || entries[position] != entry {
+                return report("leader completeness: \(id) leads term \(term) without entry \(entry.index)")
+            }
+        }
+    }
+
+    /// Log matching: equal index and term mean equal entries, and equal terms before.
+    mutating func noteAppended(
+        _ new: [Entry],
+        after log: @autoclosure () -> (base: LogIndex, entries: [Entry]),
+        by id: RaftMemberID
+    ) {
+        guard let first = new.first else { return }
+        let (base, entries) = log()
+        var previous: Term?
+        if first.index > base + 1 {
+            let position = Int(first.index - base) - 2
+            previous = entries.indices.contains(position) ? entries[position].term : nil
+        }
+        for entry in new {
+            let place = Place(index: entry.index, term: entry.term)
+            if let known = placed[place] {
+                let differs = known.previous.flatMap { one in previous.map { $0 != one } } ?? false
+                if known.payload != entry.payload || differs {
+                    report("log matching: entry \(entry.index) of term \(entry.term) differs at \(id)")
+                }
+            } else {
+                placed[place] = (previous, entry.payload)
+            }
+            previous = entry.term
+        }
+    }
+
+    /// No two majorities: what follows a membership shares a voter with it, whoever decides in either.
+    private mutating func noteMembership(_ next: Membership, at index: LogIndex) {
+        defer { membership = next }
+        let last = membership
+        let overlap =
+            switch (last.isJoint, next.isJoint) {
+            case (false, false): Set(last.voters).symmetricDifference(next.voters).count <= 1
+            case (false, true): next.outgoingVoters == last.voters
+            case (true, false): next.voters == last.voters
+            case (true, true): last == next
+            }
+        if !overlap { report("membership: \(next) at \(index) follows \(last)") }
+    }
+
+    /// The voter plan never takes the quorum away: of the voters after its step enough answer.
+    mutating func noteVoters(_ next: Membership, silent: Set<RaftMemberID>, by agent: Int) {
+        let live = next.voters.count { !silent.contains($0) }
+        if live <= next.voters.count / 2 {
+            report("voters: agent \(agent) changes them so that only \(live) of \(next.voters.count) answer")
         }
     }
 
@@ -55,6 +124,7 @@ struct ClusterCheckers {
             if entry.index % 32 == 0 { compare(state, at: entry.index, of: agent) }
         } else if position == committed.count {
             committed.append(entry)
+            if case .membership(let next, _) = entry.payload { noteMembership(next, at: entry.index) }
             outcomes.append(outcome)
             states.append(state)
             noteDecisions(outcome?.acceptance?.decisions ?? [])

@@ -47,9 +47,13 @@ package struct ClusterProfile: Sendable {
     let faults: [Fault]
 
     /// What can be inflicted.
-    enum Fault {
+    enum Fault: String, CaseIterable {
         case killAgent, crashMachine, powerFailure, cutHalves, cutOne, cutLinks, mend, pauseAgent, pauseLong, transfer
         case changeVoters, cutBusyNode, pauseBusyNode, pauseLeader, isolateLeader
+        /// An agent gets little of its processor for a while.
+        case starveAgent
+        /// An administrator shuts a node out for ever.
+        case revokeNode
         /// The leader and a node that runs something are cut off together, and the leader stops for a while.
         case pauseLeaderWithFriend
         /// A node is heard no more, and stops just when an answer is on the way to it.
@@ -85,12 +89,13 @@ package struct ClusterProfile: Sendable {
         faults =
             switch name {
             case .mixed, .calm: []
-            case .lossy: [.mend]
-            case .partitions: [.cutHalves, .cutOne, .cutLinks, .cutBusyNode, .cutBusyNode, .isolateLeader, .mend]
+            case .lossy: [.mend, .starveAgent]
+            case .partitions:
+                [.cutHalves, .cutOne, .cutLinks, .cutBusyNode, .cutBusyNode, .isolateLeader, .revokeNode, .mend]
             case .pauses:
                 [
                     .pauseAgent, .pauseLong, .pauseBusyNode, .pauseLeader, .pauseLeader, .pauseLeaderWithFriend,
-                    .pauseLeaderWithFriend, .pauseAndMute, .pauseAndMute, .mend,
+                    .pauseLeaderWithFriend, .pauseAndMute, .pauseAndMute, .starveAgent, .mend,
                 ]
             case .crashes:
                 [
@@ -98,15 +103,23 @@ package struct ClusterProfile: Sendable {
                     .powerFailure,
                 ]
             case .disks:
-                [.killAgent, .crashMachine, .crashAtCreation, .crashAtCreation, .powerFailure, .isolateLeader, .mend]
-            case .elections: [.transfer, .transfer, .isolateLeader, .changeVoters, .mend, .pauseAgent, .killAgent]
+                [
+                    .killAgent, .crashMachine, .crashAtCreation, .crashAtCreation, .powerFailure, .isolateLeader,
+                    .starveAgent, .mend,
+                ]
+            case .elections:
+                [.revokeNode, .transfer, .transfer, .isolateLeader, .changeVoters, .mend, .pauseAgent, .killAgent]
             case .storm:
                 [
                     .killAgent, .crashMachine, .powerFailure, .cutHalves, .cutOne, .cutLinks, .mend, .mend, .pauseAgent,
                     .pauseLong, .transfer, .changeVoters, .cutBusyNode, .pauseBusyNode, .isolateLeader, .pauseLeader,
-                    .pauseLeaderWithFriend, .pauseAndMute, .crashAtCreation,
+                    .pauseLeaderWithFriend, .pauseAndMute, .crashAtCreation, .starveAgent, .revokeNode,
                 ]
-            case .clocks: [.killAgent, .cutHalves, .cutBusyNode, .pauseAgent, .transfer, .isolateLeader, .mend]
+            case .clocks:
+                [
+                    .killAgent, .cutHalves, .cutBusyNode, .pauseAgent, .transfer, .isolateLeader, .isolateLeader,
+                    .isolateLeader, .isolateLeader, .mend,
+                ]
             }
     }
 }

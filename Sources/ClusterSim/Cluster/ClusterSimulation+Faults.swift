@@ -22,7 +22,9 @@ extension ClusterSimulation {
 
     func inflictFault() {
         guard now >= quietUntil else { return }
-        switch profile.faults[draw(0..<profile.faults.count)] {
+        let fault = profile.faults[draw(0..<profile.faults.count)]
+        statistics.faults[fault.rawValue, default: 0] += 1
+        switch fault {
         case .killAgent:
             crash(draw(0..<2) == 0 ? someLeader() ?? someAgent() : someBusy(), losesPower: false, down: 1..<6000)
         case .crashMachine:
@@ -82,7 +84,39 @@ extension ClusterSimulation {
             try? agents[leader].raft?.transferLeadership(to: target, now: agents[leader].now)
             agents[leader].drain()
         case .changeVoters: changeVoters()
+        case .starveAgent:
+            let number = draw(0..<2) == 0 ? someLeader() ?? someAgent() : someAgent()
+            let period = Int64(draw(50..<600)) * millisecond
+            agents[number].starvation = SimulatedAgent.Starvation(
+                until: now + Int64(draw(500..<6000)) * millisecond,
+                period: period,
+                share: period * Int64(draw(3..<40)) / 100
+            )
+        case .revokeNode: revokeNode()
         }
+    }
+
+    /// One node in a run, of four or more: the others must do without it, for ever.
+    private func revokeNode() {
+        guard revoked == nil, agents.count >= 4 else { return }
+        revoked = draw(0..<3) == 0 ? someLeader() ?? someBusy() : someBusy()
+    }
+
+    /// What an administrator does who shuts a node out: waits until the voters can do without it, asks the leader, and asks again until it
+    /// is done.
+    func shutOut(at agent: SimulatedAgent) {
+        guard let revoked, let raft = agent.raft, raft.isLeader, let liveness = agent.liveness,
+            liveness.term == raft.term, !agent.machine.state.isRevoked(agents[revoked].identity)
+        else { return }
+        let others = raft.membership.voters.filter { id in
+            let other = agents[Int(id.rawValue) - 1]
+            let isSilent = agent.now - freshness > liveness.lastContact(with: other.node)
+            return other.number != revoked && (other.number == agent.number || !isSilent)
+        }
+        guard !raft.membership.isJoint, others.count > raft.membership.voters.count / 2 else { return }
+        agent.excluded = agents[revoked].member
+        let subject = Revocation.Subject.identity(agents[revoked].identity)
+        agent.propose(.revoke(Revocation(subject, by: Self.user, time: agent.wall)), as: "revoke \(revoked)")
     }
 
     private func crash(_ number: Int, losesPower: Bool, down: Range<Int>) {
@@ -132,7 +166,9 @@ extension ClusterSimulation {
         else { return }
         let membership = raft.membership
         var steps: [MembershipChange.Step] = []
-        if let learner = membership.learners.first { steps.append(.voter(learner)) }
+        if let learner = membership.learners.first(where: { Int($0.rawValue) - 1 != revoked }) {
+            steps.append(.voter(learner))
+        }
         if membership.voters.count > 3 || !steps.isEmpty {
             steps.append(.learner(membership.voters[draw(0..<membership.voters.count)]))
         }
@@ -147,21 +183,26 @@ extension ClusterSimulation {
         (cut, trap) = ([], nil)
         for agent in agents {
             agent.busyUntil = min(agent.busyUntil, now + millisecond)
+            agent.starvation = nil
             agent.start()
         }
     }
 
     /// Whether every job has ended, no container is left, all agents are where the one leader is, and as many vote as should.
     var isSettled: Bool {
-        let leaders = agents.filter { $0.raft?.isLeader == true }
+        let leaders = agents.filter { $0.raft?.isLeader == true && $0.number != revoked }
         guard leaders.count == 1, let leader = leaders.first, let commit = leader.raft?.commitIndex,
             clients.allSatisfy({ $0.pending == nil }), leader.machine.state.liveJobCount == 0
         else { return false }
         guard let membership = leader.raft?.membership, !membership.isJoint,
-            membership.voters.count == VoterPlan.wantedCount(ofStable: agents.count)
+            membership.voters.count == VoterPlan.wantedCount(ofStable: agents.count - (revoked == nil ? 0 : 1))
         else { return false }
+        if let revoked, !leader.machine.state.isRevoked(agents[revoked].identity) { return false }
         return agents.allSatisfy { agent in
-            agent.isUp && agent.containers.isEmpty && agent.machine.applied == commit
+            if agent.number == revoked {
+                return agent.containers.allSatisfy(\.isGone) && !membership.isVoter(agent.member)
+            }
+            return agent.isUp && agent.containers.isEmpty && agent.machine.applied == commit
         }
     }
 
@@ -171,7 +212,7 @@ extension ClusterSimulation {
             return
                 "\(agent.number): \(raft.isLeader ? "leader" : "-") term \(raft.term) last \(raft.lastIndex) commit \(raft.commitIndex)"
                 + " applied \(agent.machine.applied) containers \(agent.containers.count)"
-                + " voters \(raft.membership.voters)"
+                + " voters \(raft.membership.voters)\(agent.number == revoked ? " revoked" : "")"
         }
         let jobs =
             agents.first { $0.isUp }?.machine.state.liveJobs.map { "\($0.id) \($0.state.rawValue): \($0.message)" }
@@ -179,4 +220,9 @@ extension ClusterSimulation {
         let open = clients.compactMap { $0.pending.map { "\($0.key) \($0.operation)" } }
         return (lines + jobs + open).joined(separator: "; ")
     }
+}
+
+extension ClusterState {
+    /// Whether a node's identity is shut out.
+    func isRevoked(_ identity: String) -> Bool { revocations.contains { $0.subject == .identity(identity) } }
 }

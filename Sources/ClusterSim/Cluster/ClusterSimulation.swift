@@ -65,7 +65,7 @@ package final class ClusterSimulation {
     var clients: [SimulatedClient] = []
     var submitted: [String] = []
     var values = ValueBook()
-    var checkers = ClusterCheckers()
+    var checkers: ClusterCheckers
     var statistics = ClusterStatistics()
     private(set) var now: Int64 = 0
     var queue = EventQueue<Event>()
@@ -73,6 +73,8 @@ package final class ClusterSimulation {
     var trap: Trap?
     /// No other fault comes before, so that what began can run its course.
     var quietUntil: Int64 = 0
+    /// The agent that was shut out.
+    var revoked: Int?
     /// Links that carry nothing, from -> to.
     var cut: Set<[Int]> = []
     let faultsEnd: Int64
@@ -114,6 +116,7 @@ package final class ClusterSimulation {
             voters: Array(members.prefix(profile.voterCount)),
             learners: Array(members.dropFirst(profile.voterCount))
         )
+        checkers = ClusterCheckers(founding: membership)
         for number in 0..<profile.agentCount {
             let drift = Int.random(in: -profile.driftPPM...profile.driftPPM, using: &generator)
             let clock = SimulatedClock(
@@ -150,11 +153,13 @@ package final class ClusterSimulation {
             mix(UInt64(bitPattern: time))
             perform(event)
             if now > faultsEnd, eventCount % 64 == 0 { hasEnded = isSettled }
-            if eventCount > 400_000 { checkers.report("events: no end of them at \(now / 1_000_000) ms") }
+            if eventCount > 400_000 {
+                checkers.report("events: no end of them at \(now / 1_000_000) ms: \(standstill)")
+            }
         }
         if checkers.violations.isEmpty, !hasEnded { checkers.report("progress: \(standstill)") }
-        if let machine = agents.first(where: { $0.isUp })?.machine {
-            for agent in agents where agent.isUp && hasEnded {
+        if let machine = agents.first(where: { $0.isUp && $0.number != revoked })?.machine {
+            for agent in agents where agent.isUp && hasEnded && agent.number != revoked {
                 checkers.compare(agent.machine.state, at: agent.machine.applied, of: agent.number)
             }
             checkers.finish(machine.state, hasEnded: hasEnded)
@@ -219,6 +224,10 @@ package final class ClusterSimulation {
     private func ready(_ number: Int, for event: Event) -> SimulatedAgent? {
         let agent = agents[number]
         guard agent.isUp else { return nil }
+        if let wake = agent.starvation?.wake(after: now) {
+            queue.push(event, at: wake + Int64(draw(0..<1000)) * 1000)
+            return nil
+        }
         guard agent.busyUntil <= now else {
             // When a process goes on, its timers and its connections wake it in any order.
             queue.push(event, at: agent.busyUntil + Int64(draw(0..<1000)) * 1000)
@@ -232,19 +241,35 @@ package final class ClusterSimulation {
     func isLost() -> Bool { now < faultsEnd && draw(0..<1000) < profile.lossPermille }
 
     func send(_ packet: Packet, from: Int, to: Int) {
-        guard agents.indices.contains(to), !cut.contains([from, to]), !isLost() else { return }
+        guard agents.indices.contains(to) else { return }
+        statistics.messages += 1
+        if cut.contains([from, to]) {
+            statistics.cut += 1
+            return
+        }
+        if isLost() {
+            statistics.lostMessages += 1
+            return
+        }
         // Requests travel on connections, which lose what they carry when they break, and repeat nothing.
         let copies = packet.mayBeRepeated && draw(0..<1000) < profile.repeatPermille ? 2 : 1
+        statistics.repeated += copies - 1
         for _ in 0..<copies {
             var delay = Int64.random(in: profile.delay, using: &generator)
             // Now and then a message is very late.
-            if draw(0..<1000) < profile.latePermille { delay += Int64(draw(20..<3000)) * 1_000_000 }
+            if draw(0..<1000) < profile.latePermille {
+                delay += Int64(draw(20..<3000)) * 1_000_000
+                statistics.late += 1
+            }
             schedule(.packet(packet, from: from, to: to), after: delay)
         }
     }
 
     func syncTime() -> Int64 {
-        if now < faultsEnd, draw(0..<1000) < profile.stallPermille { return Int64(draw(200..<1500)) * 1_000_000 }
+        if now < faultsEnd, draw(0..<1000) < profile.stallPermille {
+            statistics.stalls += 1
+            return Int64(draw(200..<1500)) * 1_000_000
+        }
         return Int64.random(in: profile.diskLatency, using: &generator)
     }
 
@@ -300,6 +325,24 @@ package struct ClusterStatistics: Sendable {
     package var snapshots = 0
     /// Entries of the log that were committed.
     package var committed = 0
+    /// What was inflicted, by its name.
+    package var faults: [String: Int] = [:]
+    /// Messages that agents sent to each other.
+    package var messages = 0
+    /// Messages that went to a link that was cut.
+    package var cut = 0
+    /// Messages that were lost by chance.
+    package var lostMessages = 0
+    /// Messages that came twice.
+    package var repeated = 0
+    /// Messages that came up to three seconds too late.
+    package var late = 0
+    /// Syncs of a disk that took 200 ms to 1.5 s.
+    package var stalls = 0
+    /// Writes that a crash left unfinished: lost, or torn between two records.
+    package var tornWrites = 0
+    /// Reads, and words to nodes, for which the leader relied on its lease.
+    package var leaseReads = 0
     /// Histories about which the search for an explanation was given up.
     package var undecided = 0
     /// Virtual time that passed.

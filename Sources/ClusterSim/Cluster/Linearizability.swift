@@ -60,7 +60,7 @@ struct LinearizabilityChecker<Operation: RecordedOperation> {
 
     private func isDone(_ number: Int) -> Bool { done[number / 64] & (1 << UInt64(number % 64)) != 0 }
 
-    /// - Parameter first: all operations before it are done.
+    /// Tries every order from here on; all operations before `first` are done.
     private mutating func search(from first: Int, _ state: Operation.State) -> Bool {
         if finished == answered { return true }
         guard visited.count < searchLimit else {

@@ -39,6 +39,7 @@ extension SimulatedAgent {
         register()
         control()
         lead()
+        world.shutOut(at: self)
         drain()
         world.schedule(.beat(number, life: life), after: world.beatInterval)
     }

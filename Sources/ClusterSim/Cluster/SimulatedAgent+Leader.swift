@@ -70,19 +70,24 @@ extension SimulatedAgent {
     private func adjustVoters(_ liveness: NodeLiveness) {
         guard let raft, raft.isMembershipCommitted, !raft.membership.isJoint else { return }
         let (membership, peers) = (raft.membership, raft.peers)
+        var silent: Set<RaftMemberID> = []
         let members = membership.members.map { id in
             let other = world.agents[Int(id.rawValue) - 1]
             let silence = liveness.lastContact(with: other.node).duration(to: now)
+            let isShutOut = id == excluded || machine.state.isRevoked(other.identity)
+            if silence > world.freshness || isShutOut, id != member { silent.insert(id) }
             let standing: VoterMember.Standing =
-                silence > world.freshness
-                ? .silent(silence) : .live((answeringSince[other.node] ?? now).duration(to: now))
+                isShutOut
+                ? .shutOut
+                : silence > world.freshness
+                    ? .silent(silence) : .live((answeringSince[other.node] ?? now).duration(to: now))
             return VoterMember(
                 node: other.node,
                 member: id.rawValue,
                 site: SiteID(rawValue: "site"),
                 role: .worker,
                 isVoter: membership.isVoter(id),
-                standing: standing,
+                standing: bugs.contains(.choosesVotersBlindly) ? .live(.seconds(60)) : standing,
                 isCaughtUp: peers.first { $0.id == id }.map { $0.match + 20 >= raft.lastIndex } ?? true
             )
         }
@@ -95,6 +100,9 @@ extension SimulatedAgent {
         }
         if (try? self.raft?.changeMembership(MembershipChange([step]), now: now)) != nil {
             world.statistics.voterChanges += 1
+            if let membership = self.raft?.membership {
+                world.checkers.noteVoters(membership, silent: silent, by: number)
+            }
         }
     }
 }

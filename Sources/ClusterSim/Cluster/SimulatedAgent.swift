@@ -68,6 +68,8 @@ final class SimulatedAgent {
     var life = 0
     /// The process does nothing before: it is stopped, or waits for its disk.
     var busyUntil: Int64 = 0
+    /// The process gets a part of its processor only.
+    var starvation: Starvation?
     private var nextTick: Int64 = .max
     /// The newest term that the process has said to be on disk, or found there.
     private var saidTerm = Term.zero
@@ -76,6 +78,8 @@ final class SimulatedAgent {
     private var previousState = ClusterState()
     var authority: NodeAuthority
     var liveness: NodeLiveness?
+    /// The member that this leader is about to shut out.
+    var excluded: RaftMemberID?
     /// Since when each node has asked this leader without a break.
     var answeringSince: [NodeID: ContinuousClock.Instant] = [:]
     private var waiting: [LogIndex: (term: Term, asker: Asker)] = [:]
@@ -85,6 +89,19 @@ final class SimulatedAgent {
     private var lastNumber: UInt64 = 0
     /// When something may be proposed again; what is not seen to happen is proposed again after a while.
     var cooldowns: [String: ContinuousClock.Instant] = [:]
+
+    /// A process that runs `share` of each `period` only, in nanoseconds.
+    struct Starvation {
+        var until: Int64
+        var period: Int64
+        var share: Int64
+
+        /// When it runs again; nil when it runs now.
+        func wake(after now: Int64) -> Int64? {
+            let phase = now % period
+            return now >= until || phase < share ? nil : now + period - phase
+        }
+    }
 
     init(number: Int, membership: Membership, clock: SimulatedClock, world: ClusterSimulation) {
         self.number = number
@@ -96,6 +113,8 @@ final class SimulatedAgent {
         authority = NodeAuthority(configuration: world.fencing)
     }
 
+    /// What its certificate says.
+    var identity: String { "spiffe://cluster/site/site/node/\(node)" }
     var bugs: ClusterBugs { world.options.bugs }
     var isUp: Bool { raft != nil }
     var now: ContinuousClock.Instant { clock.local(at: world.now) }
@@ -143,7 +162,8 @@ final class SimulatedAgent {
         guard raft != nil else { return }
         raft = nil
         life += 1
-        disk.crash(using: &world.generator)
+        world.statistics.tornWrites += disk.crash(using: &world.generator)
+        starvation = nil
         (work, waiting, reads, readers, forwarded, cooldowns) = ([], [:], [:], [], [:], [:])
         if losesPower { loseContainers() }
     }
@@ -161,7 +181,10 @@ final class SimulatedAgent {
         while let ready = raft?.ready() {
             noteLeadership()
             send(ready.prompt)
-            if ready.needsPersisting { disk.write(ready) }
+            if ready.needsPersisting {
+                world.checkers.noteAppended(ready.entries, after: disk.log, by: member)
+                disk.write(ready)
+            }
             work.append(ready)
             if bugs.contains(.sendsEarly) { send(ready.messages) }
             if work.count == 1 { carryOut() }
@@ -178,10 +201,10 @@ final class SimulatedAgent {
     private func noteLeadership() {
         guard let raft, raft.isLeader else { return }
         // A sole voter leads before its term is on disk, and is silent until then: if it crashes, nobody was led.
-        if saidTerm >= raft.term { world.checkers.noteLeader(member, term: raft.term) }
+        if saidTerm >= raft.term { world.checkers.noteLeader(member, term: raft.term, log: disk.log) }
         guard liveness?.term != raft.term else { return }
         world.statistics.reigns += 1
-        answeringSince = [:]
+        (answeringSince, excluded) = ([:], nil)
         if bugs.contains(.keepsLivenessOverReigns), let old = liveness {
             liveness = NodeLiveness(
                 configuration: world.fencing,
@@ -298,6 +321,12 @@ final class SimulatedAgent {
     // MARK: Packets
 
     func receive(_ packet: Packet, from sender: Int) {
+        // The handshake would refuse it, and a connection that there was is closed.
+        let other = world.agents[sender].identity
+        if machine.state.isRevoked(other) {
+            guard bugs.contains(.listensToRevoked) else { return }
+            world.checkers.report("revoked: agent \(number) listens to agent \(sender), which it knows to be shut out")
+        }
         switch packet {
         case .raft(let message):
             raft?.receive(message, now: now)
@@ -357,7 +386,9 @@ final class SimulatedAgent {
             lastNumber += 1
             let context = lastNumber
             reads[context] = asker
-            let mode: ReadMode = world.profile.hasSoundClocks && context % 4 != 0 ? .lease : .quorum
+            let mode: ReadMode =
+                world.profile.hasSoundClocks && context % 4 != 0 ? .lease : .quorum
+            if mode == .lease { world.statistics.leaseReads += 1 }
             do throws(ReadError) { try self.raft?.requestRead(context, mode: mode, now: now) } catch {
                 reads[context] = nil
                 answer(asker, .unavailable)

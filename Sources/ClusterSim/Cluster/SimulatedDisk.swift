@@ -31,7 +31,10 @@ struct SimulatedDisk {
     }
 
     /// Loses what was not synced, except for a part at the front: whole writes first, then records of the next one.
-    mutating func crash(using generator: inout SeededGenerator) {
+    ///
+    /// - Returns: the writes that were not finished.
+    mutating func crash(using generator: inout SeededGenerator) -> Int {
+        let unfinished = unsynced.count
         if !unsynced.isEmpty, Bool.random(using: &generator) {
             for _ in 0..<Int.random(in: 0..<unsynced.count, using: &generator) { syncOldest() }
             var torn = unsynced[0]
@@ -41,6 +44,19 @@ struct SimulatedDisk {
             }
         }
         unsynced = []
+        return unfinished
+    }
+
+    /// The log as it will be when everything is synced, and the entry before its first.
+    var log: (base: LogIndex, entries: [Entry]) {
+        var (base, entries) = (durable.snapshot.metadata.index, durable.entries)
+        for write in unsynced {
+            if let snapshot = write.snapshot { (base, entries) = (snapshot.metadata.index, []) }
+            guard let first = write.entries.first else { continue }
+            entries.removeAll { $0.index >= first.index }
+            entries += write.entries
+        }
+        return (base, entries)
     }
 
     /// Replaces the log up to a snapshot of this member, in one transaction.

@@ -90,4 +90,29 @@ struct PlantedBugTests {
             #expect(group[3].isLeader == isForgotten && group[1].holdsLease)
         }
     }
+
+    @Test(arguments: [(margin: 25, isStale: false), (margin: 0, isStale: true)])
+    func `A lease bears clocks that drift by its margin, and without a margin it does not`(
+        margin: Int,
+        isStale: Bool
+    )
+        throws
+    {
+        var configuration = RaftConfiguration()
+        configuration.leaseMargin = .milliseconds(margin)
+        var group = Group(3, configuration: configuration)
+        group.elect(1)
+        group.pass(.milliseconds(100))
+        group.isolated = [id(1)]
+        let contact = try #require(group[2].leaderContact)
+        // The earliest moment at which the others may elect somebody else.
+        group.now = contact + configuration.electionTimeout
+        (group[2].now, group[3].now) = (group.now, group.now)
+        group[2].campaign(.preVote)
+        group.settle()
+        #expect(group[2].isLeader)
+        // The old leader's clock has lost 8 % meanwhile.
+        group[1].now = contact + configuration.electionTimeout * 0.92
+        #expect(group[1].isLeader && group[1].holdsLease == isStale)
+    }
 }
