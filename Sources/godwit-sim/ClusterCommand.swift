@@ -27,8 +27,12 @@ struct ClusterCommand: ParsableCommand {
     var profile = ClusterProfile.Name.mixed
     @Option(help: "Agents, 1 to 9; without it, 3 to 9 by the seed.")
     var agents: Int?
-    @Flag(help: "Print failed seeds only, and one line at the end.")
+    @Flag(help: "Print failed seeds only, and a summary at the end.")
     var quiet = false
+    @Flag(help: "Run each seed in a second process as well, and compare everything that happened.")
+    var twice = false
+    @Flag(help: .hidden)
+    var digests = false
 
     func validate() throws {
         guard Self.range(seeds) != nil else { throw ValidationError("--seeds is a number or a range such as 0..999.") }
@@ -51,10 +55,20 @@ struct ClusterCommand: ParsableCommand {
         var total = ClusterStatistics()
         var failed: [UInt64] = []
         var events = 0
+        let other = twice ? try SecondRun(seeds: seeds, profile: profile, agents: agents) : nil
         for seed in range {
             let report = ClusterSimulation(seed: seed, options: options, origin: ContinuousClock().systemEpoch).run()
             events += report.events
             total += report.statistics
+            if digests {
+                print("\(seed) \(report.digest)")
+                continue
+            }
+            if let digest = try other?.digest(of: seed), digest != report.digest {
+                print("seed \(seed)  differs in a second process: \(report.digest) here, \(digest) there")
+                failed.append(seed)
+                continue
+            }
             if !report.violations.isEmpty { failed.append(seed) }
             guard !quiet || !report.violations.isEmpty else { continue }
             let verdict = report.violations.isEmpty ? "holds" : "VIOLATED"
@@ -64,6 +78,7 @@ struct ClusterCommand: ParsableCommand {
             )
             for violation in report.violations { print("  \(violation)") }
         }
+        if digests { return }
         let count = range.upperBound - range.lowerBound + 1
         print("\(count) seeds, \(failed.count) violated, \(events) events: \(total.summary)")
         print(total.faultSummary)

@@ -10,7 +10,10 @@ struct GodwitSim: ParsableCommand {
             The code that decides here is the code that decides in the agent; only the node is simulated: jobs share its
             vCPUs by cgroup weight, each as far as it can use them, and nothing is left idle. The same seed gives the same run.
             """,
-        subcommands: [ClusterCommand.self, GossipCommand.self, QoSCommand.self, LinpackCommand.self, TraceCommand.self]
+        subcommands: [
+            ClusterCommand.self, GossipCommand.self, LeaderCommand.self, QoSCommand.self, LinpackCommand.self,
+            TraceCommand.self,
+        ]
     )
 }
 

@@ -32,14 +32,18 @@ package struct ClusterProfile: Sendable {
     /// How many of them vote at the beginning; the others are learners.
     package let voterCount: Int
     /// Of a thousand messages.
-    let lossPermille: Int
-    let repeatPermille: Int
-    let latePermille: Int
-    let delay: ClosedRange<Int64>
-    let diskLatency: ClosedRange<Int64>
-    let stallPermille: Int
+    var lossPermille: Int
+    var repeatPermille: Int
+    var latePermille: Int
+    var delay: ClosedRange<Int64>
+    var diskLatency: ClosedRange<Int64>
+    var stallPermille: Int
     /// The agent does nothing else while it persists.
-    let blocksOnDisk: Bool
+    var blocksOnDisk: Bool
+    /// How long a sync takes that stalls.
+    var stallTime: ClosedRange<Int64> = 200_000_000...1_500_000_000
+    /// Whether messages travel on streams, which lose nothing: what is lost is sent again, and what follows it waits.
+    var hasStreams = false
     let faultInterval: Int64
     let compactionThreshold: UInt64
     /// Clocks run that much too fast or too slow at most, in parts per million.
@@ -64,6 +68,14 @@ package struct ClusterProfile: Sendable {
 
     /// Whether clocks stay within what leases and fencing bear.
     var hasSoundClocks: Bool { name != .clocks }
+
+    /// Nothing goes wrong, a round trip takes a millisecond, and so does a sync of a disk.
+    init(quiet count: Int, voters: Int) {
+        (name, agentCount, voterCount) = (.calm, count, voters)
+        (lossPermille, repeatPermille, latePermille, stallPermille) = (0, 0, 0, 0)
+        (delay, diskLatency, blocksOnDisk) = (400_000...600_000, 500_000...1_500_000, false)
+        (faultInterval, compactionThreshold, driftPPM, faults) = (0, 2000, 500, [])
+    }
 
     init(using generator: inout SeededGenerator, name wanted: Name, agents: Int?) {
         func draw(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &generator) }

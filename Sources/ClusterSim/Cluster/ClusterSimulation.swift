@@ -56,10 +56,10 @@ package final class ClusterSimulation {
     let profile: ClusterProfile
     let raftConfiguration: RaftConfiguration
     let fencing: FencingConfiguration
-    let voterPlan = VoterPlan(settle: .seconds(2), replaceAfter: .seconds(4))
-    let beatInterval: Int64 = 100_000_000
+    let voterPlan: VoterPlan
+    let beatInterval: Int64
     /// A node that was heard from within this is given jobs.
-    let freshness: Duration = .milliseconds(1000)
+    let freshness: Duration
     var generator: SeededGenerator
     private(set) var agents: [SimulatedAgent] = []
     var clients: [SimulatedClient] = []
@@ -75,6 +75,8 @@ package final class ClusterSimulation {
     var quietUntil: Int64 = 0
     /// The agent that was shut out.
     var revoked: Int?
+    /// When a stream has carried all that was given to it, by from * agents + to.
+    private var streamEnds: [Int64] = []
     /// Links that carry nothing, from -> to.
     var cut: Set<[Int]> = []
     let faultsEnd: Int64
@@ -91,25 +93,66 @@ package final class ClusterSimulation {
     ///   - seed: everything follows from it and from the options.
     ///   - options: the kind of run.
     ///   - origin: what stands for the start of the machines' clocks; any instant, and it changes nothing.
-    package init(seed: UInt64, options: Options = Options(), origin: ContinuousClock.Instant) {
-        (self.seed, self.options) = (seed, options)
-        generator = SeededGenerator(seed: seed)
-        profile = ClusterProfile(using: &generator, name: options.profile, agents: options.agents)
-        var raft = RaftConfiguration()
-        raft.heartbeatInterval = .milliseconds(100)
-        raft.electionTimeout = .milliseconds(400)
-        raft.leaseMargin = .milliseconds(40)
-        raft.snapshotChunkBytes = 256
-        raft.snapshotWindow = 2
-        raft.appendByteLimit = 600
-        raft.inflightLimit = 8
-        raft.applyByteLimit = 600
-        raftConfiguration = raft
-        fencing = FencingConfiguration(
-            partitionTimeout: .seconds(2),
-            stopTime: .milliseconds(200),
-            clockDriftPPM: Int64(Self.clockDriftPPM)
+    package convenience init(seed: UInt64, options: Options = Options(), origin: ContinuousClock.Instant) {
+        var generator = SeededGenerator(seed: seed)
+        let profile = ClusterProfile(using: &generator, name: options.profile, agents: options.agents)
+        self.init(seed, options, profile, .quick, generator, origin: origin)
+    }
+
+    /// How long everything takes that agents do at intervals or wait for.
+    struct Times {
+        var raft: RaftConfiguration
+        var fencing: FencingConfiguration
+        var voterPlan: VoterPlan
+        var beatInterval: Int64
+        var freshness: Duration
+
+        /// What agents have when nobody configures anything.
+        static let shipped = Times(
+            raft: RaftConfiguration(),
+            fencing: FencingConfiguration(),
+            voterPlan: VoterPlan(),
+            beatInterval: 250_000_000,
+            freshness: .seconds(4)
         )
+
+        /// Short, and with small bounds, so that much happens in a short run.
+        static var quick: Times {
+            var raft = RaftConfiguration()
+            raft.heartbeatInterval = .milliseconds(100)
+            raft.electionTimeout = .milliseconds(400)
+            raft.leaseMargin = .milliseconds(40)
+            raft.snapshotChunkBytes = 256
+            raft.snapshotWindow = 2
+            raft.appendByteLimit = 600
+            raft.inflightLimit = 8
+            raft.applyByteLimit = 600
+            return Times(
+                raft: raft,
+                fencing: FencingConfiguration(
+                    partitionTimeout: .seconds(2),
+                    stopTime: .milliseconds(200),
+                    clockDriftPPM: Int64(ClusterSimulation.clockDriftPPM)
+                ),
+                voterPlan: VoterPlan(settle: .seconds(2), replaceAfter: .seconds(4)),
+                beatInterval: 100_000_000,
+                freshness: .milliseconds(1000)
+            )
+        }
+    }
+
+    init(
+        _ seed: UInt64,
+        _ options: Options,
+        _ profile: ClusterProfile,
+        _ times: Times,
+        _ generator: SeededGenerator,
+        origin: ContinuousClock.Instant
+    ) {
+        (self.seed, self.options, self.profile, self.generator) = (seed, options, profile, generator)
+        (raftConfiguration, fencing, voterPlan) = (times.raft, times.fencing, times.voterPlan)
+        (beatInterval, freshness) = (times.beatInterval, times.freshness)
+        streamEnds = [Int64](repeating: 0, count: profile.agentCount * profile.agentCount)
         faultsEnd = options.faultTime.nanoseconds
         let members = (1...profile.agentCount).map { RaftMemberID(rawValue: UInt64($0)) }
         let membership = Membership(
@@ -118,12 +161,12 @@ package final class ClusterSimulation {
         )
         checkers = ClusterCheckers(founding: membership)
         for number in 0..<profile.agentCount {
-            let drift = Int.random(in: -profile.driftPPM...profile.driftPPM, using: &generator)
+            let drift = Int.random(in: -profile.driftPPM...profile.driftPPM, using: &self.generator)
             let clock = SimulatedClock(
                 origin: origin,
-                offset: Int64.random(in: 0...10_000_000_000, using: &generator),
+                offset: Int64.random(in: 0...10_000_000_000, using: &self.generator),
                 rate: 1 + Double(drift) / 1e6,
-                wallError: Int64.random(in: -1_000_000_000...1_000_000_000, using: &generator)
+                wallError: Int64.random(in: -1_000_000_000...1_000_000_000, using: &self.generator)
             )
             agents.append(SimulatedAgent(number: number, membership: membership, clock: clock, world: self))
         }
@@ -247,6 +290,7 @@ package final class ClusterSimulation {
             statistics.cut += 1
             return
         }
+        if profile.hasStreams { return sendOnStream(packet, from: from, to: to) }
         if isLost() {
             statistics.lostMessages += 1
             return
@@ -265,10 +309,41 @@ package final class ClusterSimulation {
         }
     }
 
+    /// What is lost is sent again: first when the receiver has told of what came after it, about a heartbeat later, then after 200 ms, doubled
+    /// each time; and what follows waits.
+    private func sendOnStream(_ packet: Packet, from: Int, to: Int) {
+        var delay = Int64.random(in: profile.delay, using: &generator)
+        var pause = 60_000_000 as Int64
+        while isLost() {
+            statistics.lostMessages += 1
+            delay += pause
+            pause = pause < 200_000_000 ? 200_000_000 : pause * 2
+        }
+        let link = from * agents.count + to
+        streamEnds[link] = max(streamEnds[link], now + delay)
+        queue.push(.packet(packet, from: from, to: to), at: streamEnds[link])
+    }
+
+    /// Carries out what is due until then, or until the condition holds.
+    ///
+    /// - Returns: whether it held; false at once when a promise is broken.
+    func advance(to end: Int64, until condition: () -> Bool = { false }) -> Bool {
+        while checkers.violations.isEmpty {
+            if condition() { return true }
+            guard let next = queue.firstTime, next <= end, let (time, event) = queue.pop() else {
+                now = end
+                return false
+            }
+            now = time
+            perform(event)
+        }
+        return false
+    }
+
     func syncTime() -> Int64 {
         if now < faultsEnd, draw(0..<1000) < profile.stallPermille {
             statistics.stalls += 1
-            return Int64(draw(200..<1500)) * 1_000_000
+            return Int64.random(in: profile.stallTime, using: &generator)
         }
         return Int64.random(in: profile.diskLatency, using: &generator)
     }

@@ -59,6 +59,8 @@ final class SimulatedAgent {
     // The machine.
     var disk: SimulatedDisk
     var containers: [SimulatedContainer] = []
+    /// No sync ends before.
+    var diskStalledUntil: Int64 = 0
     /// The number of the newest decision in the agent's own history.
     var lastStoredDecision: UInt64 = 0
 
@@ -224,7 +226,7 @@ final class SimulatedAgent {
                 finishOldest()
                 continue
             }
-            let time = world.syncTime()
+            let time = max(world.syncTime(), diskStalledUntil - world.now)
             if world.profile.blocksOnDisk { busyUntil = max(busyUntil, world.now + time) }
             return world.schedule(.synced(number, life: life), after: time)
         }

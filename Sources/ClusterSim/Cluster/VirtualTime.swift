@@ -15,6 +15,9 @@ struct EventQueue<Event> {
     private var free: [Int] = []
     private var pushed: UInt64 = 0
 
+    /// When the next event is due.
+    var firstTime: Int64? { heap.first?.time }
+
     mutating func push(_ event: Event, at time: Int64) {
         pushed += 1
         let slot: Int
