@@ -5,11 +5,11 @@ import Testing
 struct LeaderStudyTests {
     private func study(
         _ measure: LeaderStudy.Measure,
-        seeds: ClosedRange<UInt64> = 1...5,
+        seeds: ClosedRange<UInt64> = 1...3,
         agents: Int = 5
     ) -> LeaderStudy {
         let origin = ClusterSimulationTests.origin
-        let study = LeaderStudy(measure, seeds: seeds, agents: agents, voters: 3, minutes: 3, origin: origin)
+        let study = LeaderStudy(measure, seeds: seeds, agents: agents, voters: 3, minutes: 1, origin: origin)
         #expect(study.violations == [] && study.unfinished == 0 && study.values.count == seeds.count)
         return study
     }
@@ -30,7 +30,7 @@ struct LeaderStudyTests {
     }
 
     @Test func `A new leader has heard from every node of a large cluster within 2 s`() {
-        let values = study(.rebuild, seeds: 1...1, agents: 32).values
+        let values = study(.rebuild, seeds: 1...1, agents: 16).values
         #expect(values.allSatisfy { (0...2).contains($0) }, "\(values)")
     }
 

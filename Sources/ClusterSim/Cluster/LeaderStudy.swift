@@ -24,7 +24,9 @@ package struct LeaderStudy: Sendable, Encodable {
     }
 
     package let measure: Measure
+    /// Members of the cluster.
     package let agents: Int
+    /// How many of them vote.
     package let voters: Int
     /// One a run, in the order of the seeds: seconds, or elections.
     package private(set) var values: [Double] = []
