@@ -112,19 +112,25 @@ void godwit_window_discard(godwit_window *window) {
 
 /* ---- contexts */
 
-static int is_revoked(SSL *ssl, X509 *certificate) {
+static int refusal(SSL *ssl, X509_STORE_CTX *store) {
     SSL_CTX *ctx = ssl == NULL ? NULL : SSL_get_SSL_CTX(ssl);
     void *list = ctx == NULL ? NULL : SSL_CTX_get_ex_data(ctx, revocations_index);
     godwit_revocation_check check = revocation_check;
-    return list != NULL && certificate != NULL && check != NULL && check(list, certificate);
+    X509 *certificate = X509_STORE_CTX_get_current_cert(store);
+    if (list == NULL || certificate == NULL || check == NULL) return 0;
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(store);
+    int count = chain == NULL ? 0 : sk_X509_num(chain);
+    if (X509_STORE_CTX_get_error_depth(store) != 0 || count < 2) return check(list, certificate, NULL, NULL);
+    return check(list, certificate, sk_X509_value(chain, 1), sk_X509_value(chain, count - 1));
 }
 
 /* Refuses what was revoked, and keeps a refused certificate, so that the refusal can name it. */
 static int judge(int is_good, X509_STORE_CTX *store) {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     if (is_good) {
-        if (!is_revoked(ssl, X509_STORE_CTX_get_current_cert(store))) return 1;
-        X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REVOKED);
+        int verdict = refusal(ssl, store);
+        if (verdict == 0) return 1;
+        X509_STORE_CTX_set_error(store, verdict == 2 ? X509_V_ERR_PERMITTED_VIOLATION : X509_V_ERR_CERT_REVOKED);
     }
     X509 *certificate = X509_STORE_CTX_get0_cert(store);
     BIO *bio = ssl == NULL ? NULL : SSL_get_rbio(ssl);
@@ -162,9 +168,7 @@ int godwit_ctx_set_revocations(SSL_CTX *ctx, godwit_revocation_check check, void
 
 EVP_PKEY *godwit_new_p256_key(void) { return EVP_EC_gen("P-256"); }
 
-int godwit_uri_names(const X509 *certificate, char *out, size_t capacity) {
-    int critical = 0;
-    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, &critical, NULL);
+static int uri_names(GENERAL_NAMES *names, int critical, char *out, size_t capacity) {
     if (capacity == 0) {
         GENERAL_NAMES_free(names);
         return -1;
@@ -191,6 +195,86 @@ int godwit_uri_names(const X509 *certificate, char *out, size_t capacity) {
     }
     GENERAL_NAMES_free(names);
     return count;
+}
+
+int godwit_uri_names(const X509 *certificate, char *out, size_t capacity) {
+    int critical = 0;
+    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, &critical, NULL);
+    return uri_names(names, critical, out, capacity);
+}
+
+int godwit_request_uri_names(const X509_REQ *request, char *out, size_t capacity) {
+    int critical = 0;
+    STACK_OF(X509_EXTENSION) *extensions = X509_REQ_get_extensions((X509_REQ *)request);
+    GENERAL_NAMES *names = X509V3_get_d2i(extensions, NID_subject_alt_name, &critical, NULL);
+    sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+    return uri_names(names, critical, out, capacity);
+}
+
+static int fill_request(X509_REQ *request, EVP_PKEY *key, const char *uri) {
+    X509V3_CTX context;
+    X509V3_set_ctx_nodb(&context);
+    X509V3_set_ctx(&context, NULL, NULL, request, NULL, 0);
+    char value[1024] = "critical,URI:";
+    if (strlen(uri) + strlen(value) >= sizeof value) return 0;
+    strcat(value, uri);
+    X509_EXTENSION *name = X509V3_EXT_conf_nid(NULL, &context, NID_subject_alt_name, value);
+    STACK_OF(X509_EXTENSION) *extensions = sk_X509_EXTENSION_new_null();
+    int done = name != NULL && extensions != NULL && sk_X509_EXTENSION_push(extensions, name) > 0;
+    if (!done) X509_EXTENSION_free(name);
+    done = done && X509_REQ_set_version(request, 0) == 1 && X509_REQ_set_pubkey(request, key) == 1
+        && X509_REQ_add_extensions(request, extensions) == 1 && X509_REQ_sign(request, key, EVP_sha256()) > 0;
+    sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+    return done;
+}
+
+X509_REQ *godwit_new_request(EVP_PKEY *key, const char *uri) {
+    X509_REQ *request = X509_REQ_new();
+    if (request == NULL || fill_request(request, key, uri)) return request;
+    X509_REQ_free(request);
+    return NULL;
+}
+
+int godwit_ctx_add_chain(SSL_CTX *ctx, X509 *certificate) {
+    return (int)SSL_CTX_add1_chain_cert(ctx, certificate);
+}
+
+int godwit_find_anchor(X509 *certificate, X509 *const *between, size_t between_count, X509 *const *anchors,
+                       size_t anchor_count, X509 **found) {
+    X509_STORE *store = X509_STORE_new();
+    X509_STORE_CTX *context = X509_STORE_CTX_new();
+    STACK_OF(X509) *untrusted = sk_X509_new_null();
+    int result = X509_V_ERR_OUT_OF_MEM;
+    *found = NULL;
+    if (store != NULL && context != NULL && untrusted != NULL) {
+        int ready = 1;
+        for (size_t index = 0; index < anchor_count; index++)
+            ready = ready && X509_STORE_add_cert(store, anchors[index]) == 1;
+        for (size_t index = 0; index < between_count; index++)
+            ready = ready && sk_X509_push(untrusted, between[index]) > 0;
+        if (ready && X509_STORE_CTX_init(context, store, certificate, untrusted) == 1) {
+            X509_STORE_CTX_set_flags(context, X509_V_FLAG_NO_CHECK_TIME);
+            result = X509_verify_cert(context) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(context);
+            STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(context);
+            if (result == X509_V_OK && sk_X509_num(chain) > 0) {
+                X509 *last = sk_X509_value(chain, sk_X509_num(chain) - 1);
+                for (size_t index = 0; index < anchor_count; index++)
+                    if (X509_cmp(anchors[index], last) == 0) *found = anchors[index];
+            }
+        }
+    }
+    sk_X509_free(untrusted);
+    X509_STORE_CTX_free(context);
+    X509_STORE_free(store);
+    ERR_clear_error();
+    return result;
+}
+
+void godwit_verified_chain(const SSL *ssl, X509 **issuer, X509 **anchor) {
+    STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+    int count = chain == NULL ? 0 : sk_X509_num(chain);
+    *issuer = count < 2 ? NULL : sk_X509_value(chain, 1);
+    *anchor = count < 2 ? NULL : sk_X509_value(chain, count - 1);
 }
 
 int godwit_print_name(BIO *bio, const X509_NAME *name) {

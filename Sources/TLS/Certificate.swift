@@ -13,6 +13,12 @@ package final class Certificate: @unchecked Sendable {
     /// Takes over one reference.
     init(owning pointer: OpaquePointer) { unsafe self.pointer = pointer }
 
+    /// Takes a reference of its own to what libssl lends; nil when it lends nothing.
+    init?(borrowing pointer: OpaquePointer?) {
+        guard let pointer = unsafe pointer, unsafe X509_up_ref(pointer) == 1 else { return nil }
+        unsafe self.pointer = pointer
+    }
+
     deinit { unsafe X509_free(pointer) }
 
     /// The certificate in PEM, ending in a newline.
@@ -77,11 +83,26 @@ package final class Certificate: @unchecked Sendable {
         }
     }
 
-    /// The cluster that an authority's certificate is for, from its URI name `spiffe://CLUSTER`.
+    /// The fingerprint without colons: 64 digits, as the replicated state has it.
+    package var fingerprintDigits: String { fingerprint.filter { $0 != ":" } }
+
+    /// Whether it vouches for itself, as an authority at the end of a chain does.
+    var isRoot: Bool { isAuthority && subject == issuer }
+
+    /// The cluster that an authority's certificate is for, from its URI name; also that of a delegate.
     package var authorityCluster: ClusterID? {
-        guard isAuthority, let uri = try? uriName, uri.hasPrefix("spiffe://") else { return nil }
-        let label = String(uri.dropFirst("spiffe://".count))
-        return isLabel(label) ? ClusterID(rawValue: label) : nil
+        guard isAuthority, let uri = try? uriName else { return nil }
+        let scheme = "spiffe://"
+        guard uri.hasPrefix(scheme) else { return nil }
+        let parts = uri.dropFirst(scheme.count).split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        guard isLabel(parts[0]), parts.count == 1 || Delegation(uri: uri) != nil else { return nil }
+        return ClusterID(rawValue: parts[0])
+    }
+
+    /// What an authority below another may vouch for; nil for any other certificate.
+    package var delegation: Delegation? {
+        guard isAuthority, let uri = try? uriName else { return nil }
+        return Delegation(uri: uri)
     }
 
     /// The one URI name; nil when there is none.

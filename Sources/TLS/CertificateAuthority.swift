@@ -4,10 +4,13 @@ package import ClusterModel
 
 /// A cluster's certificate authority: makes the certificates by which nodes and users are known.
 ///
-/// Keys are ECDSA on P-256. The private key is in `ca.key`, mode 0600, and is needed only to issue; agents never see it.
+/// Keys are ECDSA on P-256. The private key is in `ca.key`, mode 0600, and is needed only to issue. Agents never see it; an agent that renews
+/// certificates is given a `delegate`, whose word counts for nodes only and can be taken back by revoking its serial number.
 package struct CertificateAuthority: Sendable {
     /// Ten years.
     package static let defaultLifetime = Duration.seconds(3650 * 86_400)
+    /// Five years.
+    package static let defaultDelegateLifetime = Duration.seconds(5 * 365 * 86_400)
     /// One year, for the certificates of nodes and users.
     package static let defaultIssuedLifetime = Duration.seconds(365 * 86_400)
     /// Certificates are valid from this long before they were made, so that a clock that lags a little does not refuse them.
@@ -15,7 +18,12 @@ package struct CertificateAuthority: Sendable {
 
     package let cluster: ClusterID
     package let certificate: Certificate
+    /// Those above a delegate, the one that vouches for itself last; empty for an authority of its own.
+    let above: [Certificate]
     let key: PrivateKey
+
+    /// What it may vouch for; nil: everybody of its cluster.
+    package var delegation: Delegation? { above.isEmpty ? nil : certificate.delegation }
 
     /// Makes a new authority for a cluster.
     package static func create(
@@ -32,13 +40,56 @@ package struct CertificateAuthority: Sendable {
             notBefore: now - clockTolerance,
             notAfter: now + lifetime,
             extensions: [
-                (NID_basic_constraints, "critical,CA:TRUE,pathlen:0"),
+                // One delegate may stand between it and the certificates of nodes.
+                (NID_basic_constraints, "critical,CA:TRUE,pathlen:1"),
                 (NID_key_usage, "critical,keyCertSign,cRLSign"),
                 (NID_subject_key_identifier, "hash"),
                 (NID_subject_alt_name, "URI:spiffe://\(cluster)"),
             ]
         ).signed(key: key, by: nil, issuerKey: key)
-        return CertificateAuthority(cluster: cluster, certificate: certificate, key: key)
+        return CertificateAuthority(cluster: cluster, certificate: certificate, above: [], key: key)
+    }
+
+    /// Makes an authority below this one that vouches for nodes only, of one site or of all: what an agent may be given, so that it
+    /// renews certificates.
+    ///
+    /// It never outlives this one.
+    ///
+    /// - Throws: `TLSError` when this one is a delegate itself, or was made by a version that knew no delegates.
+    package func delegate(
+        site: SiteID? = nil,
+        now: Timestamp,
+        lifetime: Duration = defaultDelegateLifetime
+    ) throws -> CertificateAuthority {
+        if let site, !isLabel(site.rawValue) { throw TLSError(.argument, labelProblem("site", site.rawValue)) }
+        guard above.isEmpty, certificate.authoritiesBelow > 0 else {
+            throw TLSError(
+                .argument,
+                above.isEmpty
+                    ? "the authority of cluster \(cluster) was made without room for a delegate: give its own folder to the agent that renews, "
+                        + "or make a new authority with `godwit ca init`"
+                    : "a delegate cannot delegate: name the folder of the cluster's authority"
+            )
+        }
+        try requireValid(at: now)
+        let key = try PrivateKey.random()
+        let delegation = Delegation(site: site)
+        let certificate = try CertificateDraft(
+            subject: [
+                (NID_organizationName, cluster.rawValue),
+                (NID_commonName, "\(cluster) delegate for \(site.map { "site \($0)" } ?? "nodes")"),
+            ],
+            notBefore: now - Self.clockTolerance,
+            notAfter: min(now + lifetime, self.certificate.notAfter),
+            extensions: [
+                (NID_basic_constraints, "critical,CA:TRUE,pathlen:0"),
+                (NID_key_usage, "critical,keyCertSign"),
+                (NID_subject_key_identifier, "hash"),
+                (NID_authority_key_identifier, "keyid:always"),
+                (NID_subject_alt_name, "URI:\(delegation.uri(in: cluster))"),
+            ]
+        ).signed(key: key, by: self.certificate, issuerKey: self.key)
+        return CertificateAuthority(cluster: cluster, certificate: certificate, above: [self.certificate], key: key)
     }
 
     /// Reads `ca.crt` and `ca.key` from a folder.
@@ -48,13 +99,20 @@ package struct CertificateAuthority: Sendable {
             SecretFile.read("\(folder)/ca.crt", isSecret: false, missingHint: hint)
         ).certificates
         let contents = try PEMContents(SecretFile.read("\(folder)/ca.key", isSecret: true, missingHint: hint))
-        guard let certificate = certificates.first, let cluster = certificate.authorityCluster else {
+        guard let certificate = certificates.first, let cluster = certificate.authorityCluster,
+            certificate.isRoot || certificates.last?.isRoot == true
+        else {
             throw TLSError(.file, "\(folder)/ca.crt is not the certificate of a Godwit authority: \(hint)")
         }
         guard let key = contents.key, certificate.matches(key) else {
             throw TLSError(.file, "\(folder)/ca.key is not the key of \(folder)/ca.crt: \(hint)")
         }
-        return CertificateAuthority(cluster: cluster, certificate: certificate, key: key)
+        return CertificateAuthority(
+            cluster: cluster,
+            certificate: certificate,
+            above: certificate.isRoot ? [] : Array(certificates.dropFirst()),
+            key: key
+        )
     }
 
     /// Creates `ca.key` (mode 0600) and `ca.crt` in a folder, which is made with mode 0700 when missing.
@@ -64,7 +122,8 @@ package struct CertificateAuthority: Sendable {
         try SecretFile.makeFolder(folder, mode: 0o700)
         let hint = "there is an authority already; name another folder, or issue with the one that is there"
         try SecretFile.create("\(folder)/ca.key", mode: 0o600, Array(key.pem.utf8), replaceHint: hint)
-        try SecretFile.create("\(folder)/ca.crt", mode: 0o644, Array(certificate.pem.utf8), replaceHint: hint)
+        let certificates = try ([certificate] + above).map { try $0.pem }.joined()
+        try SecretFile.create("\(folder)/ca.crt", mode: 0o644, Array(certificates.utf8), replaceHint: hint)
     }
 
     /// Issues a node's identity with a new key.
@@ -136,13 +195,36 @@ package struct CertificateAuthority: Sendable {
             lifetime: lifetime ?? old.notAfter - (old.notBefore + Self.clockTolerance),
             key: hasNewKey ? nil : bundle.key
         )
-        let others = bundle.authorities.filter { $0.fingerprint != certificate.fingerprint }
-        return IdentityBundle(
-            identity: renewed.identity,
-            certificate: renewed.certificate,
-            authorities: renewed.authorities + others,
-            key: renewed.key
-        )
+        return renewed.trusting(bundle.authorities)
+    }
+
+    /// Issues a node's certificate for the key in a request, which must ask for this identity.
+    ///
+    /// `identity` is who asks, as a handshake has shown it. Gives the certificate and those above it in PEM: no secret.
+    ///
+    /// - Throws: `TLSError`: with code `wrongPeer` when the request is for somebody else, or this authority may not vouch for the node.
+    package func answer(
+        _ request: [UInt8],
+        from identity: PeerIdentity,
+        now: Timestamp,
+        lifetime: Duration
+    ) throws -> (pem: [UInt8], certificate: Certificate) {
+        let request = try CertificateRequest(pem: request)
+        guard case .node = identity else {
+            throw TLSError(.wrongPeer, "\(identity) is no node: only nodes' certificates are renewed by themselves")
+        }
+        guard try request.uri == identity.uri else {
+            throw TLSError(
+                .wrongPeer,
+                "\(identity) asked for a certificate of \(quoted((try? request.uri) ?? "nobody")): a node may ask for its own only"
+            )
+        }
+        guard identity.cluster == cluster, delegation?.allows(identity) ?? true else {
+            throw TLSError(.wrongPeer, "this issuer (\(certificate.subject)) does not vouch for \(identity)")
+        }
+        let issued = try certify(identity, request.publicKey, Self.nodeUsage, now: now, lifetime: lifetime)
+        let pem = try ([issued, certificate] + above).map { try $0.pem }.joined()
+        return (Array(pem.utf8), issued)
     }
 
     private static let nodeUsage = "serverAuth,clientAuth"
@@ -155,14 +237,39 @@ package struct CertificateAuthority: Sendable {
         lifetime: Duration,
         key given: PrivateKey? = nil
     ) throws -> IdentityBundle {
+        if let delegation, !delegation.allows(identity) {
+            throw TLSError(.argument, "a delegate (\(certificate.subject)) cannot issue for \(identity)")
+        }
+        let key = try given ?? PrivateKey.random()
+        let issued = try certify(identity, key, usage, now: now, lifetime: lifetime)
+        let line = [certificate] + above
+        return IdentityBundle(
+            identity: identity,
+            certificate: issued,
+            chain: line.filter { !$0.isRoot },
+            authorities: line.filter(\.isRoot),
+            key: key
+        )
+    }
+
+    private func requireValid(at now: Timestamp) throws {
         guard now <= certificate.notAfter else {
             throw TLSError(
                 .certificateExpired,
                 "the authority of cluster \(cluster) expired at \(certificate.notAfter): make a new one with `godwit ca init`"
             )
         }
-        let key = try given ?? PrivateKey.random()
-        let issued = try CertificateDraft(
+    }
+
+    private func certify(
+        _ identity: PeerIdentity,
+        _ key: PrivateKey,
+        _ usage: String,
+        now: Timestamp,
+        lifetime: Duration
+    ) throws -> Certificate {
+        try requireValid(at: now)
+        return try CertificateDraft(
             subject: [
                 (NID_organizationName, cluster.rawValue), (NID_organizationalUnitName, identity.organizationalUnit),
                 (NID_commonName, identity.commonName),
@@ -179,7 +286,6 @@ package struct CertificateAuthority: Sendable {
                 (NID_subject_alt_name, "critical,URI:\(identity.uri)"),
             ]
         ).signed(key: key, by: certificate, issuerKey: self.key)
-        return IdentityBundle(identity: identity, certificate: issued, authorities: [certificate], key: key)
     }
 }
 

@@ -11,11 +11,28 @@ package struct CertificateSummary: Sendable, Hashable {
     package let issued: Timestamp
     /// Last moment at which it is valid.
     package let notAfter: Timestamp
+    /// The authority at the end of the chain that a handshake has verified: SHA-256 of its certificate, 64 digits.
+    ///
+    /// Empty when the certificate was read from a file.
+    package let authority: String
+    /// The serial number of the certificate above it in that chain.
+    package let issuerSerial: String
 
     /// Takes the values as they are.
-    package init(identity: PeerIdentity, serial: String, issued: Timestamp, notAfter: Timestamp) {
+    package init(
+        identity: PeerIdentity,
+        serial: String,
+        issued: Timestamp,
+        notAfter: Timestamp,
+        authority: String = "",
+        issuerSerial: String = ""
+    ) {
         (self.identity, self.serial, self.issued, self.notAfter) = (identity, serial, issued, notAfter)
+        (self.authority, self.issuerSerial) = (authority, issuerSerial)
     }
+
+    /// How long it was issued for.
+    package var lifetime: Duration { notAfter - issued }
 
     /// Whether it is time to renew.
     package enum Renewal: Sendable, Equatable {
@@ -55,12 +72,19 @@ extension Certificate {
     /// - Throws: `TLSError` with code `identityInvalid`.
     package var summary: CertificateSummary {
         get throws {
-            CertificateSummary(
-                identity: try identity,
-                serial: serial,
-                issued: notBefore + CertificateAuthority.clockTolerance,
-                notAfter: notAfter
-            )
+            try summary(issuer: nil, anchor: nil)
         }
+    }
+
+    /// The same with what a handshake has verified above it.
+    func summary(issuer: Certificate?, anchor: Certificate?) throws -> CertificateSummary {
+        CertificateSummary(
+            identity: try identity,
+            serial: serial,
+            issued: notBefore + CertificateAuthority.clockTolerance,
+            notAfter: notAfter,
+            authority: anchor?.fingerprintDigits ?? "",
+            issuerSerial: issuer?.serial ?? ""
+        )
     }
 }

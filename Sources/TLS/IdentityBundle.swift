@@ -7,10 +7,19 @@ package struct IdentityBundle: Sendable {
     package let certificate: Certificate
     /// Authorities whose certificates are accepted from others; at least one.
     package let authorities: [Certificate]
+    /// The delegates between the certificate and its authority, which are shown with it; usually none.
+    package let chain: [Certificate]
     let key: PrivateKey
 
-    init(identity: PeerIdentity, certificate: Certificate, authorities: [Certificate], key: PrivateKey) {
+    init(
+        identity: PeerIdentity,
+        certificate: Certificate,
+        chain: [Certificate] = [],
+        authorities: [Certificate],
+        key: PrivateKey
+    ) {
         (self.identity, self.certificate, self.authorities, self.key) = (identity, certificate, authorities, key)
+        self.chain = chain
     }
 
     /// Reads a bundle from PEM text; `place` names it in errors.
@@ -36,7 +45,8 @@ package struct IdentityBundle: Sendable {
                 "the private key in \(place) does not belong to its certificate: make the file again with `godwit ca issue`"
             )
         }
-        let authorities = contents.certificates.dropFirst().filter(\.isAuthority)
+        let above = contents.certificates.dropFirst().filter(\.isAuthority)
+        let authorities = above.filter(\.isRoot)
         guard !authorities.isEmpty else {
             throw TLSError(
                 .file,
@@ -46,7 +56,24 @@ package struct IdentityBundle: Sendable {
         self.init(
             identity: try certificate.identity,
             certificate: certificate,
-            authorities: Array(authorities),
+            chain: above.filter { !$0.isRoot },
+            authorities: authorities,
+            key: key
+        )
+    }
+
+    /// The authority of this bundle that vouches for its certificate; nil when none does.
+    package var ownAuthority: Certificate? { certificate.authority(among: authorities, through: chain) }
+
+    /// The same bundle, which trusts these authorities as well.
+    package func trusting(_ more: [Certificate]) -> IdentityBundle {
+        var known = Set(authorities.map(\.fingerprint))
+        let added = more.filter { known.insert($0.fingerprint).inserted }
+        return IdentityBundle(
+            identity: identity,
+            certificate: certificate,
+            chain: chain,
+            authorities: authorities + added,
             key: key
         )
     }
@@ -68,7 +95,7 @@ package struct IdentityBundle: Sendable {
     /// It holds the private key: keep it secret.
     package var pem: String {
         get throws {
-            try key.pem + certificate.pem + authorities.map { try $0.pem }.joined()
+            try key.pem + certificate.pem + (chain + authorities).map { try $0.pem }.joined()
         }
     }
 

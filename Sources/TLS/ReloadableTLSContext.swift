@@ -85,6 +85,32 @@ package final class ReloadableTLSContext: Sendable {
         }
     }
 
+    /// The identity that new connections show, with its key.
+    package var bundle: IdentityBundle { state.withLock(\.bundle) }
+
+    /// Authorities that are trusted besides those in the file.
+    package var furtherAuthorities: [Certificate] { state.withLock(\.authorities) }
+
+    /// Fingerprints (digits) of all authorities that are trusted now.
+    package var trusted: Set<String> {
+        state.withLock { Set(($0.bundle.authorities + $0.authorities).map(\.fingerprintDigits)) }
+    }
+
+    /// Puts a renewed identity in the place of the file and shows it from now on; open connections stay.
+    ///
+    /// The file is read back before it is used; until the new one is complete there, the old one is.
+    ///
+    /// - Throws: `TLSError`.
+    package func replace(with bundle: IdentityBundle) throws {
+        // What is written must be what is read, or the next start would fail.
+        let copy = try IdentityBundle(pem: Array(bundle.pem.utf8), place: "the renewed identity")
+        guard copy.identity == identity, copy.ownAuthority != nil else {
+            throw TLSError(.argument, "the renewed identity is not complete: its own authority is missing")
+        }
+        try copy.replace(path)
+        try reloadIfChanged()
+    }
+
     /// Trusts these authorities besides those in the file; the ones of an earlier call are forgotten.
     ///
     /// - Throws: `TLSError`; nothing has changed then.

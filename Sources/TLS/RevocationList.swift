@@ -36,6 +36,8 @@ package final class RevocationList: Sendable {
     private struct Contents {
         var serials: Set<String> = []
         var identities: [String: Timestamp] = [:]
+        /// Fingerprints of authorities that vouch for the nodes of one site and for nobody else.
+        var sites: [String: SiteID] = [:]
     }
     private let contents = Mutex(Contents())
 
@@ -53,13 +55,40 @@ package final class RevocationList: Sendable {
             }
         }
         let replacement = fresh
-        contents.withLock { $0 = replacement }
+        contents.withLock { ($0.serials, $0.identities) = (replacement.serials, replacement.identities) }
+    }
+
+    /// Lets each of these authorities, named by the digits of its fingerprint, vouch for the nodes of one site only.
+    ///
+    /// The ones of an earlier call are forgotten.
+    package func bind(authorities sites: [String: SiteID]) { contents.withLock { $0.sites = sites } }
+
+    /// Whether an authority may vouch for an identity; `authority` is the digits of its fingerprint.
+    package func allows(_ identity: PeerIdentity, of authority: String) -> Bool {
+        guard let bound = contents.withLock({ $0.sites[authority] }) else { return true }
+        if case .node(_, let site, _, _) = identity { return site == bound }
+        return false
+    }
+
+    /// Whether those above it in its chain may vouch for a peer's certificate.
+    func allows(_ certificate: Certificate, issuer: Certificate, anchor: Certificate) -> Bool {
+        // Who it is for is checked when the handshake is over; nobody is let in without an identity.
+        guard let identity = try? certificate.identity else { return true }
+        let isBound = contents.withLock { !$0.sites.isEmpty }
+        if isBound, !allows(identity, of: anchor.fingerprintDigits) { return false }
+        if issuer.isRoot { return true }
+        return issuer.delegation?.allows(identity) ?? false
     }
 
     /// Whether a peer with this certificate is refused.
     package func revokes(_ certificate: CertificateSummary) -> Bool {
         contents.withLock { contents in
             if contents.serials.contains(Revocation.canonical(certificate.serial)) { return true }
+            if !certificate.issuerSerial.isEmpty,
+                contents.serials.contains(Revocation.canonical(certificate.issuerSerial))
+            {
+                return true
+            }
             guard let time = contents.identities[certificate.identity.uri] else { return false }
             return certificate.issued <= time
         }

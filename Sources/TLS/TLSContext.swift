@@ -85,6 +85,11 @@ private final class LibSSLContext: @unchecked Sendable {
             unsafe SSL_CTX_check_private_key(pointer) == 1,
             let store = unsafe SSL_CTX_get_cert_store(pointer)
         else { throw TLSError.library("using the identity of \(bundle.identity)") }
+        for certificate in bundle.chain {
+            guard unsafe godwit_ctx_add_chain(pointer, certificate.pointer) == 1 else {
+                throw TLSError.library("showing the chain of \(bundle.identity)")
+            }
+        }
         for authority in bundle.authorities + authorities {
             guard unsafe X509_STORE_add_cert(store, authority.pointer) == 1 else {
                 throw TLSError.library("trusting \(authority.subject)")
@@ -96,11 +101,20 @@ private final class LibSSLContext: @unchecked Sendable {
 }
 
 /// Asks a `RevocationList` about a certificate that libssl verifies.
-private func isRevoked(_ list: UnsafeMutableRawPointer?, _ certificate: OpaquePointer?) -> Int32 {
-    guard let list = unsafe list, let certificate = unsafe certificate, unsafe X509_up_ref(certificate) == 1 else {
+private func isRevoked(
+    _ list: UnsafeMutableRawPointer?,
+    _ certificate: OpaquePointer?,
+    _ issuer: OpaquePointer?,
+    _ anchor: OpaquePointer?
+) -> Int32 {
+    guard let list = unsafe list, let certificate = unsafe Certificate(borrowing: certificate) else {
         // What cannot be asked about is not believed.
         return 1
     }
     let revocations = unsafe Unmanaged<RevocationList>.fromOpaque(list).takeUnretainedValue()
-    return unsafe revocations.revokes(Certificate(owning: certificate)) ? 1 : 0
+    if revocations.revokes(certificate) { return 1 }
+    guard let issuer = unsafe Certificate(borrowing: issuer), let anchor = unsafe Certificate(borrowing: anchor) else {
+        return 0
+    }
+    return revocations.allows(certificate, issuer: issuer, anchor: anchor) ? 0 : 2
 }

@@ -88,6 +88,12 @@ extension TLSError {
                 .certificateRevoked,
                 "\(who) was revoked: if that was a mistake, issue a new one with `godwit ca issue`"
             )
+        case X509_V_ERR_PERMITTED_VIOLATION:
+            return TLSError(
+                .authorityUnknown,
+                "\(who) comes from an authority that may not vouch for it: a delegate vouches for nodes only, and one that is trusted for a "
+                    + "site for nodes of that site; `godwit ca trust list` shows for which"
+            )
         case X509_V_ERR_INVALID_PURPOSE:
             return TLSError(
                 .wrongPeer,

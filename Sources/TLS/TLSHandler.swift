@@ -245,7 +245,10 @@ package final class TLSHandler: ChannelDuplexHandler {
             let error = TLSError(.certificateRefused, "the \(peerName) showed no certificate")
             return TLSHandshakeCompletion(peer: .failure(error), fingerprint: "", certificate: nil)
         }
-        let summary = Result { try certificate.summary }.mapError { error in
+        var (issuer, anchor): (OpaquePointer?, OpaquePointer?)
+        unsafe godwit_verified_chain(ssl, &issuer, &anchor)
+        let above = (unsafe Certificate(borrowing: issuer), unsafe Certificate(borrowing: anchor))
+        let summary = Result { try certificate.summary(issuer: above.0, anchor: above.1) }.mapError { error in
             error as? TLSError ?? TLSError(.identityInvalid, "\(error)")
         }
         return TLSHandshakeCompletion(

@@ -36,6 +36,8 @@ package struct RPCClientConfiguration: Sendable {
 package final class RPCClient: Sendable {
     /// The agent, by its certificate.
     package let peer: PeerIdentity
+    /// What the agent's certificate says besides.
+    package let certificate: CertificateSummary?
     /// The agent's software: `godwitd 1.0.0`.
     package let agentSoftware: String
     /// The protocol version that both sides agreed on.
@@ -59,6 +61,7 @@ package final class RPCClient: Sendable {
     ) {
         (self.channel, self.queue, self.connection, self.window) = (channel, queue, connection, window)
         (peer, agentSoftware, version) = (greeting.peer, greeting.software, greeting.version)
+        certificate = greeting.certificate
         eventLoop = channel.eventLoop
     }
 

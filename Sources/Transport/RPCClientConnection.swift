@@ -23,6 +23,7 @@ enum ClientEvent: Sendable {
 /// What both sides said when a connection was made.
 struct ClientGreeting: Sendable {
     let peer: PeerIdentity
+    let certificate: CertificateSummary?
     let version: ProtocolVersion
     let software: String
 }
@@ -50,6 +51,7 @@ final class RPCClientConnection: ChannelInboundHandler {
     private let place: String
     private let greeting: EventLoopPromise<ClientGreeting>
     private var state = State.handshaking
+    private var certificate: CertificateSummary?
     private var reader = FrameReader(payloadLimit: helloPayloadLimit)
     private var calls: [UInt32: Call] = [:]
     private var outbound = ByteBuffer()
@@ -116,6 +118,7 @@ final class RPCClientConnection: ChannelInboundHandler {
     }
 
     private func finishHandshake(_ context: ChannelHandlerContext, _ completion: TLSHandshakeCompletion) {
+        certificate = completion.certificate
         switch completion.peer {
         case .failure(let error): abandon(RPCFailure(.forbidden, "\(place): \(error.message)"))
         case .success(let peer) where peer.cluster != cluster:
@@ -234,7 +237,9 @@ final class RPCClientConnection: ChannelInboundHandler {
         agentStreamLimit = hello.maximumStreams == 0 ? 128 : Int(hello.maximumStreams)
         reader.payloadLimit = configuration.limits.maximumFrameBytes
         state = .open
-        greetOnce(.success(ClientGreeting(peer: peer, version: version, software: hello.software)))
+        greetOnce(
+            .success(ClientGreeting(peer: peer, certificate: certificate, version: version, software: hello.software))
+        )
         watchLife()
     }
 

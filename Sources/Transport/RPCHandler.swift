@@ -30,9 +30,17 @@ package struct RPCRequest: Sendable {
     package let payload: ByteBuffer
     /// Who asks, by its certificate; it belongs to our cluster.
     package let peer: PeerIdentity
+    /// What its certificate says besides; nil when somebody else passed the request on.
+    package let certificate: CertificateSummary?
 
-    package init(method: WireMethod, payload: ByteBuffer, peer: PeerIdentity) {
+    package init(
+        method: WireMethod,
+        payload: ByteBuffer,
+        peer: PeerIdentity,
+        certificate: CertificateSummary? = nil
+    ) {
         (self.method, self.payload, self.peer) = (method, payload, peer)
+        self.certificate = certificate
     }
 
     /// Reads the request message.

@@ -181,6 +181,11 @@ package final class RPCServer: Sendable {
         if let certificate, tls.revocations.revokes(certificate) { queue?.push(.disconnect(Self.noLongerTrusted)) }
     }
 
+    /// The certificates of those who are connected now, each once for each connection.
+    package var certificates: [CertificateSummary] {
+        state.withLock { $0.connections.values.compactMap(\.certificate) }
+    }
+
     /// Why a peer is sent away whose certificate was good when it connected.
     package static let noLongerTrusted = RPCFailure(
         .forbidden,

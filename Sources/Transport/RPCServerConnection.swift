@@ -40,6 +40,7 @@ final class RPCServerConnection: ChannelDuplexHandler {
     /// Those of the server until the peer is known, then those that hold for it.
     private var limits: RPCLimits
     private var state = State.handshaking
+    private var certificate: CertificateSummary?
     private var reader = FrameReader(payloadLimit: helloPayloadLimit)
     private var streams: [UInt32: Stream] = [:]
     private var outbound = ByteBuffer()
@@ -99,6 +100,7 @@ final class RPCServerConnection: ChannelDuplexHandler {
 
     private func finishHandshake(_ context: ChannelHandlerContext, _ completion: TLSHandshakeCompletion) {
         server.handshakeEnded(context.channel, completion.certificate)
+        certificate = completion.certificate
         switch completion.peer {
         case .failure(let error): refuse(RPCFailure(.forbidden, error.message))
         case .success(let peer) where peer.cluster != server.cluster:
@@ -293,7 +295,7 @@ final class RPCServerConnection: ChannelDuplexHandler {
             outbound.writeFrame(.message, flags: FrameHeader.endFlag, stream: stream, message)
             return
         }
-        let request = RPCRequest(method: method, payload: message, peer: peer)
+        let request = RPCRequest(method: method, payload: message, peer: peer, certificate: certificate)
         if let answer = server.handler.answerAtOnce(request) {
             outbound.writeFrame(.message, flags: FrameHeader.endFlag, stream: stream, answer)
             return

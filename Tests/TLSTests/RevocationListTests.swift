@@ -86,7 +86,10 @@ struct RevocationListTests {
         let cluster = try Cluster()
         let pair = try handshake(cluster)
         let certificate = try #require(pair.server.witness.certificates.first)
-        #expect(certificate == (try cluster.user.certificate.summary))
+        let shown = try cluster.user.certificate.summary
+        #expect(certificate.identity == shown.identity && certificate.serial == shown.serial)
+        #expect(certificate.issued == shown.issued && certificate.notAfter == shown.notAfter)
+        #expect(certificate.authority == cluster.authority.certificate.fingerprintDigits)
         let list = RevocationList()
         #expect(!list.revokes(certificate))
         list.replace(with: [.identity(cluster.user.identity.uri, issuedUntil: thisSecond)])

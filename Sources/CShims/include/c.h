@@ -38,8 +38,10 @@ void godwit_window_discard(godwit_window *window);
 /* TLS 1.3 only, both sides verified, no tickets, no session cache, buffers released when idle; 1 on success. */
 int godwit_ctx_configure(SSL_CTX *ctx, int is_server);
 
-/* Says whether a certificate is refused although its authority vouches for it; 1 when it is. */
-typedef int (*godwit_revocation_check)(void *list, X509 *certificate);
+/* Says whether a certificate is refused although its authority vouches for it: 0 it is good, 1 it is revoked, 2 its authority may
+   not vouch for it. `issuer` and `anchor`, the certificates above it and at the end of its chain, come with the peer's own
+   certificate only. */
+typedef int (*godwit_revocation_check)(void *list, X509 *certificate, X509 *issuer, X509 *anchor);
 /* Lets every handshake of `ctx` ask `check` about each certificate of the peer's chain. `list` must outlive the connections
    of `ctx`. 1 on success. */
 int godwit_ctx_set_revocations(SSL_CTX *ctx, godwit_revocation_check check, void *list);
@@ -49,6 +51,19 @@ EVP_PKEY *godwit_new_p256_key(void);
 /* Appends the URI names of the subject alternative name extension, separated by newlines; the count of all names of any
    kind, or -1 when the extension is malformed or there is no room. */
 int godwit_uri_names(const X509 *certificate, char *out, size_t capacity);
+/* The same for a request for a certificate. */
+int godwit_request_uri_names(const X509_REQ *request, char *out, size_t capacity);
+/* A signed request for a certificate for `key` with one URI name (PKCS #10); NULL on failure. */
+X509_REQ *godwit_new_request(EVP_PKEY *key, const char *uri);
+/* Shows another certificate of the chain in handshakes; 1 on success. */
+int godwit_ctx_add_chain(SSL_CTX *ctx, X509 *certificate);
+/* Looks for the chain from a certificate through `between` to one of `anchors`, whatever the time is; X509_V_OK and the anchor, which
+   is one of `anchors`, or why there is none. */
+int godwit_find_anchor(X509 *certificate, X509 *const *between, size_t between_count, X509 *const *anchors,
+                       size_t anchor_count, X509 **found);
+/* Certificates in the chain that a finished handshake has verified: the issuer of the peer's and the last one; no reference is
+   given. */
+void godwit_verified_chain(const SSL *ssl, X509 **issuer, X509 **anchor);
 /* Prints a name as RFC 2253 writes it; 1 on success. */
 int godwit_print_name(BIO *bio, const X509_NAME *name);
 /* Adds an extension written as in openssl.cnf; 1 on success. */
