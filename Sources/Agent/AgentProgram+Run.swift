@@ -31,6 +31,13 @@ extension AgentProgram {
                 exitCode: 78
             )
         }
+        let mark = DepartureMark(folder: configuration.folders.state)
+        if let objection = mark.objection { throw Failure(objection, exitCode: 78) }
+        if !configuration.identity.issuer.isEmpty {
+            do { _ = try CertificateAuthority.load(from: configuration.identity.issuer) } catch {
+                throw Failure("identity.issuer cannot be used: \(error)", exitCode: 78)
+            }
+        }
         let registry = MetricsRegistry()
         let logger = bootstrap(configuration, registry: registry, node: node)
         try prepareFolders(configuration)
@@ -151,6 +158,37 @@ extension AgentProgram {
             now: now,
             summary: { await summary(facts, controller, monitor, startedAt: startedAt) }
         )
+        let issuer: CertificateIssuer? =
+            configuration.identity.issuer.isEmpty
+            ? nil
+            : CertificateIssuer(
+                node: node,
+                folder: configuration.identity.issuer,
+                replica: replica,
+                revocations: tls.revocations,
+                logger: logger,
+                now: now
+            )
+        let renewal = RenewalService(
+            node: node,
+            replica: replica,
+            tls: tls,
+            peers: peers,
+            issuer: issuer,
+            metrics: agentMetrics,
+            logger: logger,
+            now: now
+        )
+        let departure = DepartureService(
+            node: node,
+            replica: replica,
+            directory: directory,
+            peers: peers,
+            forget: { await peers.forget($0) },
+            logger: logger,
+            now: now
+        )
+        let lateServer = LateServer()
         let leaderService = LeaderService(
             node: node,
             replica: replica,
@@ -173,9 +211,9 @@ extension AgentProgram {
             fencing: fencing,
             gossip: gossip,
             refusals: refusals,
-            certificateProblem: {
-                tls.problem ?? tls.certificate.renewalProblem(at: now(), file: configuration.identity.bundle)
-            },
+            certificateProblem: { renewal.problem },
+            trust: TrustView(tls: tls, connected: { lateServer.certificates }),
+            departure: departure,
             logger: logger,
             now: now
         )
@@ -194,8 +232,10 @@ extension AgentProgram {
                 deviceCount: settings.devices.count,
                 takesJobs: settings.startsContainers,
                 hasRoom: { settings.diskProblem() == nil },
-                mayVote: configuration.cluster.voter == .auto
+                mayVote: configuration.cluster.voter == .auto,
+                isIssuer: issuer != nil
             ),
+            issuer: issuer,
             logger: logger,
             now: now
         )
@@ -213,6 +253,7 @@ extension AgentProgram {
                 routing: clusterNode
             )
         )
+        lateServer.connect(server)
         let address = try await server.start(host: configuration.listen.address, port: configuration.listen.port)
         clusterNode.isReached(at: try advertisedAddress(configuration, port: address.port ?? configuration.listen.port))
         let intake = Task(name: "cluster.intake") { await clusterNode.takeIn() }
@@ -233,7 +274,9 @@ extension AgentProgram {
             gossip,
             MaintenanceService(replica: replica, store: store, host: host, logger: logger, now: now),
             monitor,
-            TrustService(replica: replica, tls: tls, server: server, logger: logger, now: now),
+            TrustService(replica: replica, tls: tls, server: server, peers: peers, logger: logger, now: now),
+            renewal,
+            departure,
             ControlServerService(server: server, grace: configuration.shutdown.grace),
         ]
         if configuration.metrics.isEnabled {
@@ -261,10 +304,15 @@ extension AgentProgram {
                 logger: logger
             )
         )
+        departure.onEnd { Task(name: "agent.end") { await running.triggerGracefulShutdown() } }
         try await running.run()
         await replica.close()
         await peers.shutdown()
         try await store.close()
+        if let reason = departure.reason {
+            try mark.leave(reason, now: now())
+            logger.notice("node.left", metadata: ["reason": "\(reason)"])
+        }
         try await group.shutdownGracefully()
         logger.notice("agent.stopped")
     }

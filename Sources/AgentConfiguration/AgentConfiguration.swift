@@ -33,6 +33,8 @@ package struct AgentConfiguration: Sendable, Equatable {
 package struct IdentityConfiguration: Sendable, Equatable {
     /// PEM file with the private key, the certificate and the trusted authorities, as `godwit ca issue` writes it.
     package var bundle = "/etc/godwit/node.pem"
+    /// Folder with `ca.crt` and `ca.key` from which the agent renews the certificates of nodes; empty: it does not.
+    package var issuer = ""
 }
 
 /// Where the control plane listens.

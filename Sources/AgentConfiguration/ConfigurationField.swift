@@ -278,6 +278,23 @@ extension ConfigurationField {
             \.identity.bundle,
             "Private key, certificate and trusted authorities in one PEM file, from `godwit ca issue`; only root may read it."
         ),
+        Self(
+            section: .identity,
+            key: "issuer",
+            unit: "absolute path",
+            range: "or nothing",
+            effect:
+                "Folder with ca.crt and ca.key, from `godwit ca delegate`, with which this agent renews the certificates of nodes half-way "
+                + "through their lives; only root may read it. On one or two well-kept agents, gateways or voters; nothing on all others."
+        ) {
+            $0.identity.issuer.isEmpty ? "\"\"" : yamlScalar($0.identity.issuer, isQuoted: true)
+        } read: { node, path, configuration, reader in
+            guard let text = reader.text(node, path: path, expected: "a path") else { return }
+            guard text.isEmpty || text.hasPrefix("/") else {
+                return reader.report(node.place, path, "'\(text)' must be an absolute path; write /\(text)")
+            }
+            configuration.identity.issuer = text
+        },
         .address(
             .listen,
             "address",

@@ -66,7 +66,8 @@ extension Command {
             .checkpointFailed(_, _, _, _, let time), .checkpointDamaged(_, _, _, let time), .ledger(_, let time),
             .allocate(_, let time), .prune(let time), .nodeLost(_, _, let time), .cordon(_, _, let time),
             .drain(_, _, _, let time), .undrain(_, _, let time), .assign(_, _, _, let time),
-            .unassign(_, _, let time), .nameCluster(_, let time), .distrust(_, _, let time):
+            .unassign(_, _, let time), .nameCluster(_, let time), .distrust(_, _, let time),
+            .auditEntry(_, _, let time):
             time
         case .requestResize(let resize): resize.time
         case .restoreFailed(let failure): failure.time

@@ -103,6 +103,14 @@ extension ClusterState {
         if surplus > 0 { auditLog.entries.removeFirst(surplus) }
     }
 
+    mutating func note(_ sentence: String, by author: String, at time: Timestamp) throws(Refusal) -> Acceptance {
+        for text in [sentence, author] where !(1...512).contains(text.utf8.count) {
+            throw Refusal(.invalid, "An entry of the audit has 1 to 512 characters, and so has who made it.")
+        }
+        audit(sentence, by: author, at: time)
+        return Acceptance()
+    }
+
     mutating func nameCluster(_ id: ClusterID, at time: Timestamp) throws(Refusal) -> Acceptance {
         guard isLabel(id.rawValue) else {
             throw Refusal(

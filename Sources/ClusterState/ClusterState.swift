@@ -6,7 +6,7 @@ package import ClusterModel
 /// A command that is refused changes nothing.
 package struct ClusterState: Sendable, Equatable {
     /// The newest version of commands and stored state that this program knows; `init(from:)` refuses newer ones.
-    package static let newestVersion = 2
+    package static let newestVersion = 3
     /// The version that every node of a cluster knows: before it, a cluster had one node.
     package static let oldestVersion = 2
     /// Versions of the stored form that `init(from:)` reads.
@@ -178,6 +178,7 @@ extension ClusterState {
         case .setKeyring(let keyring): try setKeyring(keyring)
         case .trust(let authority): try trust(authority)
         case .distrust(let fingerprint, let user, let time): try distrust(fingerprint, by: user, at: time)
+        case .auditEntry(let author, let sentence, let time): try note(sentence, by: author, at: time)
         }
     }
 

@@ -93,6 +93,8 @@ package enum Command: Sendable, Codable, Equatable {
     case setKeyring(StoredKeyring)
     case trust(TrustedAuthority)
     case distrust(fingerprint: String, by: UserID, time: Timestamp)
+    /// Tells the audit what was done outside of the state, in one sentence of at most 512 characters; `by` as in ``AuditEntry``. Version 3.
+    case auditEntry(by: String, what: String, time: Timestamp)
 
     /// The names in the stored form.
     enum CodingKeys: String, CodingKey, CaseIterable {
@@ -100,7 +102,7 @@ package enum Command: Sendable, Codable, Equatable {
         case adopted, exited, restoreFailed, beginCheckpoint, checkpointRecorded, checkpointFailed, checkpointDamaged
         case checkpointRetired, ledger, allocate, note, prune
         case registerNode, nodeLeft, nodeLost, cordon, drain, undrain, assign, unassign
-        case nameCluster, revoke, setKeyring, trust, distrust
+        case nameCluster, revoke, setKeyring, trust, distrust, auditEntry
     }
 }
 
@@ -116,6 +118,7 @@ extension Command {
             .nodeLost, .cordon, .drain, .undrain, .assign, .unassign, .nameCluster, .revoke, .setKeyring, .trust,
             .distrust:
             ClusterState.oldestVersion
+        case .auditEntry: 3
         }
     }
 }

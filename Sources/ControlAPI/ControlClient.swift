@@ -9,6 +9,8 @@ package import Transport
 package final class ControlClient: Sendable {
     /// For methods that only look or note something down.
     package static let defaultTimeout = Duration.seconds(30)
+    /// For a node that leaves: it hands over the lead, and waits until the others go on without its vote.
+    package static let departureTimeout = Duration.seconds(60)
     /// For methods that move a job's memory.
     package static let checkpointTimeout = Duration.seconds(900)
 
@@ -106,6 +108,16 @@ package final class ControlClient: Sendable {
         try await rpc.call(.nodeUndrain, request, timeout: Self.defaultTimeout)
     }
 
+    /// Takes a node out for good that does not come back.
+    package func nodeRemove(_ request: WireNodeRemoveRequest) async throws -> WireNodeRemoveReply {
+        try await rpc.call(.nodeRemove, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Lets a node leave for good; its agent ends after that.
+    package func nodeLeave(_ request: WireNodeLeaveRequest) async throws -> WireNodeLeaveReply {
+        try await rpc.call(.nodeLeave, request, timeout: Self.departureTimeout)
+    }
+
     /// All nodes as the replicated state, consensus and gossip see them.
     package func clusterMembers() async throws -> WireClusterMembersReply {
         try await rpc.call(.clusterMembers, WireClusterMembersRequest(), timeout: Self.defaultTimeout)
@@ -139,6 +151,21 @@ package final class ControlClient: Sendable {
     /// What is refused although its authority vouches for it.
     package func revocationList() async throws -> WireRevocationListReply {
         try await rpc.call(.revocationList, WireRevocationListRequest(), timeout: Self.defaultTimeout)
+    }
+
+    /// Trusts an authority besides those in the agents' identity files.
+    package func authorityAdd(_ request: WireAuthorityAddRequest) async throws -> WireAuthorityAddReply {
+        try await rpc.call(.authorityAdd, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Trusts an authority no longer, and shuts out whom it vouches for.
+    package func authorityRemove(_ request: WireAuthorityRemoveRequest) async throws -> WireAuthorityRemoveReply {
+        try await rpc.call(.authorityRemove, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Every authority that is trusted.
+    package func authorityList() async throws -> WireAuthorityListReply {
+        try await rpc.call(.authorityList, WireAuthorityListRequest(), timeout: Self.defaultTimeout)
     }
 
     // MARK: Jobs

@@ -52,6 +52,12 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
   /// NodeUndrainRequest -> NodeUndrainReply
   case nodeUndrain // = 6
 
+  /// NodeRemoveRequest -> NodeRemoveReply
+  case nodeRemove // = 7
+
+  /// NodeLeaveRequest -> NodeLeaveReply
+  case nodeLeave // = 8
+
   /// JobSubmitRequest -> JobSubmitReply
   case jobSubmit // = 16
 
@@ -106,6 +112,15 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
   /// RevocationListRequest -> RevocationListReply
   case revocationList // = 38
 
+  /// AuthorityAddRequest -> AuthorityAddReply
+  case authorityAdd // = 39
+
+  /// AuthorityRemoveRequest -> AuthorityRemoveReply
+  case authorityRemove // = 40
+
+  /// AuthorityListRequest -> AuthorityListReply
+  case authorityList // = 41
+
   /// EchoRequest -> EchoReply; for benchmarks and health checks
   case echo // = 64
 
@@ -129,6 +144,9 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
 
   /// ForwardRequest -> the answer of the method that it carries, message by message
   case forward // = 106
+
+  /// RenewRequest -> RenewReply
+  case renew // = 107
   case UNRECOGNIZED(Int)
 
   package init() {
@@ -144,6 +162,8 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 4: self = .nodeCordon
     case 5: self = .nodeDrain
     case 6: self = .nodeUndrain
+    case 7: self = .nodeRemove
+    case 8: self = .nodeLeave
     case 16: self = .jobSubmit
     case 17: self = .jobPlan
     case 18: self = .jobList
@@ -162,6 +182,9 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 36: self = .keyringRotate
     case 37: self = .certificateRevoke
     case 38: self = .revocationList
+    case 39: self = .authorityAdd
+    case 40: self = .authorityRemove
+    case 41: self = .authorityList
     case 64: self = .echo
     case 100: self = .raft
     case 101: self = .propose
@@ -170,6 +193,7 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 104: self = .gossipExchange
     case 105: self = .peerPing
     case 106: self = .forward
+    case 107: self = .renew
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -183,6 +207,8 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .nodeCordon: return 4
     case .nodeDrain: return 5
     case .nodeUndrain: return 6
+    case .nodeRemove: return 7
+    case .nodeLeave: return 8
     case .jobSubmit: return 16
     case .jobPlan: return 17
     case .jobList: return 18
@@ -201,6 +227,9 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .keyringRotate: return 36
     case .certificateRevoke: return 37
     case .revocationList: return 38
+    case .authorityAdd: return 39
+    case .authorityRemove: return 40
+    case .authorityList: return 41
     case .echo: return 64
     case .raft: return 100
     case .propose: return 101
@@ -209,6 +238,7 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .gossipExchange: return 104
     case .peerPing: return 105
     case .forward: return 106
+    case .renew: return 107
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -222,6 +252,8 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     .nodeCordon,
     .nodeDrain,
     .nodeUndrain,
+    .nodeRemove,
+    .nodeLeave,
     .jobSubmit,
     .jobPlan,
     .jobList,
@@ -240,6 +272,9 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     .keyringRotate,
     .certificateRevoke,
     .revocationList,
+    .authorityAdd,
+    .authorityRemove,
+    .authorityList,
     .echo,
     .raft,
     .propose,
@@ -248,6 +283,7 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     .gossipExchange,
     .peerPing,
     .forward,
+    .renew,
   ]
 
 }
@@ -839,6 +875,84 @@ package nonisolated struct WireNodeUndrainReply: Sendable {
   fileprivate var _node: WireNode? = nil
 }
 
+/// Takes a node out for good that does not come back; refused while it answers and was not drained.
+package nonisolated struct WireNodeRemoveRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: String = String()
+
+  /// Let it take the only checkpoints of jobs with it.
+  package var abandonCheckpoints: Bool = false
+
+  /// Refuse its certificates from now on as well.
+  package var revoke: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireNodeRemoveReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: WireNode {
+    get {_node ?? WireNode()}
+    set {_node = newValue}
+  }
+  /// Returns true if `node` has been explicitly set.
+  package var hasNode: Bool {self._node != nil}
+  /// Clears the value of `node`. Subsequent reads from it will return its default value.
+  package mutating func clearNode() {self._node = nil}
+
+  package var revoked: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _node: WireNode? = nil
+}
+
+/// The node leaves for good, by its own agent, which ends after that; refused while jobs are left on it.
+package nonisolated struct WireNodeLeaveRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: String = String()
+
+  package var abandonCheckpoints: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireNodeLeaveReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: WireNode {
+    get {_node ?? WireNode()}
+    set {_node = newValue}
+  }
+  /// Returns true if `node` has been explicitly set.
+  package var hasNode: Bool {self._node != nil}
+  /// Clears the value of `node`. Subsequent reads from it will return its default value.
+  package mutating func clearNode() {self._node = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _node: WireNode? = nil
+}
+
 package nonisolated struct WireClusterMembersRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1172,6 +1286,138 @@ package nonisolated struct WireRevocationListReply: Sendable {
   // methods supported on all messages.
 
   package var revocations: [WireRevocation] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Authorities that are trusted beside those in the agents' identity files.
+package nonisolated struct WireAuthorityAddRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// one certificate of an authority of this cluster
+  package var pem: String = String()
+
+  /// the site whose nodes it may vouch for; empty: nodes of every site, and users
+  package var site: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireAuthorityAddReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var authority: WireAuthority {
+    get {_authority ?? WireAuthority()}
+    set {_authority = newValue}
+  }
+  /// Returns true if `authority` has been explicitly set.
+  package var hasAuthority: Bool {self._authority != nil}
+  /// Clears the value of `authority`. Subsequent reads from it will return its default value.
+  package mutating func clearAuthority() {self._authority = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _authority: WireAuthority? = nil
+}
+
+package nonisolated struct WireAuthorityRemoveRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// SHA-256 in lower-case hexadecimal, or at least 8 digits of its beginning
+  package var fingerprint: String = String()
+
+  /// also when live nodes are known by its certificates, which are shut out then
+  package var force: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireAuthorityRemoveReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// as it was; its nodes are shut out
+  package var authority: WireAuthority {
+    get {_authority ?? WireAuthority()}
+    set {_authority = newValue}
+  }
+  /// Returns true if `authority` has been explicitly set.
+  package var hasAuthority: Bool {self._authority != nil}
+  /// Clears the value of `authority`. Subsequent reads from it will return its default value.
+  package mutating func clearAuthority() {self._authority = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _authority: WireAuthority? = nil
+}
+
+package nonisolated struct WireAuthorityListRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireAuthorityListReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var authorities: [WireAuthority] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireAuthority: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// SHA-256 in lower-case hexadecimal
+  package var fingerprint: String = String()
+
+  package var subject: String = String()
+
+  /// empty: every site
+  package var site: String = String()
+
+  package var expiresUnixSeconds: Double = 0
+
+  /// trusted because it is in the identity file of the agent that answered
+  package var isInFile: Bool = false
+
+  /// trusted because an administrator added it
+  package var isReplicated: Bool = false
+
+  /// when it was added
+  package var timeUnixSeconds: Double = 0
+
+  package var by: String = String()
+
+  /// connected to the agent that answered with certificates of it
+  package var nodes: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2157,7 +2403,7 @@ package nonisolated struct WireJobCancelReply: Sendable {
 fileprivate nonisolated let _protobuf_package = "godwit.v1"
 
 nonisolated extension WireMethod: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{1}METHOD_NODE_CORDON\0\u{1}METHOD_NODE_DRAIN\0\u{1}METHOD_NODE_UNDRAIN\0\u{2}\u{a}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{2}\u{6}METHOD_CLUSTER_MEMBERS\0\u{1}METHOD_CLUSTER_VOTERS\0\u{1}METHOD_CLUSTER_EVENTS\0\u{1}METHOD_KEYRING_LIST\0\u{1}METHOD_KEYRING_ROTATE\0\u{1}METHOD_CERTIFICATE_REVOKE\0\u{1}METHOD_REVOCATION_LIST\0\u{2}\u{1a}METHOD_ECHO\0\u{2}$METHOD_RAFT\0\u{1}METHOD_PROPOSE\0\u{1}METHOD_JOIN\0\u{1}METHOD_LEAVE\0\u{1}METHOD_GOSSIP_EXCHANGE\0\u{1}METHOD_PEER_PING\0\u{1}METHOD_FORWARD\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{1}METHOD_NODE_CORDON\0\u{1}METHOD_NODE_DRAIN\0\u{1}METHOD_NODE_UNDRAIN\0\u{1}METHOD_NODE_REMOVE\0\u{1}METHOD_NODE_LEAVE\0\u{2}\u{8}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{2}\u{6}METHOD_CLUSTER_MEMBERS\0\u{1}METHOD_CLUSTER_VOTERS\0\u{1}METHOD_CLUSTER_EVENTS\0\u{1}METHOD_KEYRING_LIST\0\u{1}METHOD_KEYRING_ROTATE\0\u{1}METHOD_CERTIFICATE_REVOKE\0\u{1}METHOD_REVOCATION_LIST\0\u{1}METHOD_AUTHORITY_ADD\0\u{1}METHOD_AUTHORITY_REMOVE\0\u{1}METHOD_AUTHORITY_LIST\0\u{2}\u{17}METHOD_ECHO\0\u{2}$METHOD_RAFT\0\u{1}METHOD_PROPOSE\0\u{1}METHOD_JOIN\0\u{1}METHOD_LEAVE\0\u{1}METHOD_GOSSIP_EXCHANGE\0\u{1}METHOD_PEER_PING\0\u{1}METHOD_FORWARD\0\u{1}METHOD_RENEW\0")
 }
 
 nonisolated extension WireFailure: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -3141,6 +3387,154 @@ nonisolated extension WireNodeUndrainReply: SwiftProtobuf.Message, SwiftProtobuf
   }
 }
 
+nonisolated extension WireNodeRemoveRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeRemoveRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{3}abandon_checkpoints\0\u{1}revoke\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.abandonCheckpoints) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.revoke) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if self.abandonCheckpoints != false {
+      try visitor.visitSingularBoolField(value: self.abandonCheckpoints, fieldNumber: 2)
+    }
+    if self.revoke != false {
+      try visitor.visitSingularBoolField(value: self.revoke, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeRemoveRequest, rhs: WireNodeRemoveRequest) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.abandonCheckpoints != rhs.abandonCheckpoints {return false}
+    if lhs.revoke != rhs.revoke {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeRemoveReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeRemoveReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}revoked\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._node) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.revoked) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._node {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.revoked != false {
+      try visitor.visitSingularBoolField(value: self.revoked, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeRemoveReply, rhs: WireNodeRemoveReply) -> Bool {
+    if lhs._node != rhs._node {return false}
+    if lhs.revoked != rhs.revoked {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeLeaveRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeLeaveRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{3}abandon_checkpoints\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.abandonCheckpoints) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if self.abandonCheckpoints != false {
+      try visitor.visitSingularBoolField(value: self.abandonCheckpoints, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeLeaveRequest, rhs: WireNodeLeaveRequest) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.abandonCheckpoints != rhs.abandonCheckpoints {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireNodeLeaveReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeLeaveReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._node) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._node {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireNodeLeaveReply, rhs: WireNodeLeaveReply) -> Bool {
+    if lhs._node != rhs._node {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension WireClusterMembersRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ClusterMembersRequest"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
@@ -3835,6 +4229,263 @@ nonisolated extension WireRevocationListReply: SwiftProtobuf.Message, SwiftProto
 
   package static func ==(lhs: WireRevocationListReply, rhs: WireRevocationListReply) -> Bool {
     if lhs.revocations != rhs.revocations {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireAuthorityAddRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuthorityAddRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}pem\0\u{1}site\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.pem) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.site) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.pem.isEmpty {
+      try visitor.visitSingularStringField(value: self.pem, fieldNumber: 1)
+    }
+    if !self.site.isEmpty {
+      try visitor.visitSingularStringField(value: self.site, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireAuthorityAddRequest, rhs: WireAuthorityAddRequest) -> Bool {
+    if lhs.pem != rhs.pem {return false}
+    if lhs.site != rhs.site {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireAuthorityAddReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuthorityAddReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authority\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._authority) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._authority {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireAuthorityAddReply, rhs: WireAuthorityAddReply) -> Bool {
+    if lhs._authority != rhs._authority {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireAuthorityRemoveRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuthorityRemoveRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}fingerprint\0\u{1}force\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.fingerprint) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.force) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.fingerprint.isEmpty {
+      try visitor.visitSingularStringField(value: self.fingerprint, fieldNumber: 1)
+    }
+    if self.force != false {
+      try visitor.visitSingularBoolField(value: self.force, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireAuthorityRemoveRequest, rhs: WireAuthorityRemoveRequest) -> Bool {
+    if lhs.fingerprint != rhs.fingerprint {return false}
+    if lhs.force != rhs.force {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireAuthorityRemoveReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuthorityRemoveReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authority\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._authority) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._authority {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireAuthorityRemoveReply, rhs: WireAuthorityRemoveReply) -> Bool {
+    if lhs._authority != rhs._authority {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireAuthorityListRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuthorityListRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireAuthorityListRequest, rhs: WireAuthorityListRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireAuthorityListReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuthorityListReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.authorities) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.authorities.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.authorities, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireAuthorityListReply, rhs: WireAuthorityListReply) -> Bool {
+    if lhs.authorities != rhs.authorities {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireAuthority: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Authority"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}fingerprint\0\u{1}subject\0\u{1}site\0\u{3}expires_unix_seconds\0\u{3}is_in_file\0\u{3}is_replicated\0\u{3}time_unix_seconds\0\u{1}by\0\u{1}nodes\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.fingerprint) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.subject) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.site) }()
+      case 4: try { try decoder.decodeSingularDoubleField(value: &self.expiresUnixSeconds) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.isInFile) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.isReplicated) }()
+      case 7: try { try decoder.decodeSingularDoubleField(value: &self.timeUnixSeconds) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.by) }()
+      case 9: try { try decoder.decodeRepeatedStringField(value: &self.nodes) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.fingerprint.isEmpty {
+      try visitor.visitSingularStringField(value: self.fingerprint, fieldNumber: 1)
+    }
+    if !self.subject.isEmpty {
+      try visitor.visitSingularStringField(value: self.subject, fieldNumber: 2)
+    }
+    if !self.site.isEmpty {
+      try visitor.visitSingularStringField(value: self.site, fieldNumber: 3)
+    }
+    if self.expiresUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.expiresUnixSeconds, fieldNumber: 4)
+    }
+    if self.isInFile != false {
+      try visitor.visitSingularBoolField(value: self.isInFile, fieldNumber: 5)
+    }
+    if self.isReplicated != false {
+      try visitor.visitSingularBoolField(value: self.isReplicated, fieldNumber: 6)
+    }
+    if self.timeUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.timeUnixSeconds, fieldNumber: 7)
+    }
+    if !self.by.isEmpty {
+      try visitor.visitSingularStringField(value: self.by, fieldNumber: 8)
+    }
+    if !self.nodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.nodes, fieldNumber: 9)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireAuthority, rhs: WireAuthority) -> Bool {
+    if lhs.fingerprint != rhs.fingerprint {return false}
+    if lhs.subject != rhs.subject {return false}
+    if lhs.site != rhs.site {return false}
+    if lhs.expiresUnixSeconds != rhs.expiresUnixSeconds {return false}
+    if lhs.isInFile != rhs.isInFile {return false}
+    if lhs.isReplicated != rhs.isReplicated {return false}
+    if lhs.timeUnixSeconds != rhs.timeUnixSeconds {return false}
+    if lhs.by != rhs.by {return false}
+    if lhs.nodes != rhs.nodes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -234,6 +234,9 @@ package nonisolated struct WirePeerPing: Sendable {
 
   package var nonce: UInt64 = 0
 
+  /// the caller's member of the Raft group; 0: not told
+  package var member: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -264,6 +267,37 @@ package nonisolated struct WirePeerPong: Sendable {
 
   /// its wall clock
   package var timeUnixSeconds: Double = 0
+
+  /// the caller's member was taken out of the cluster for good: it must end
+  package var callerLeft: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// A node asks for its next certificate, half-way through the life of the one that it shows. The receiver was given an issuer by an administrator;
+/// it signs for the identity that the connection shows and for no other.
+package nonisolated struct WireRenewRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// PKCS #10 in PEM: a new key, and the caller's URI name; at most 16 KiB
+  package var request: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireRenewReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// PEM: the new certificate, the issuer's chain, the authority; no key
+  package var certificates: Data = Data()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -748,7 +782,7 @@ nonisolated extension WireGossipExchange: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WirePeerPing: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PeerPing"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}nonce\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}nonce\0\u{1}member\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -757,6 +791,7 @@ nonisolated extension WirePeerPing: SwiftProtobuf.Message, SwiftProtobuf._Messag
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt64Field(value: &self.nonce) }()
+      case 2: try { try decoder.decodeSingularFixed64Field(value: &self.member) }()
       default: break
       }
     }
@@ -766,11 +801,15 @@ nonisolated extension WirePeerPing: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.nonce != 0 {
       try visitor.visitSingularUInt64Field(value: self.nonce, fieldNumber: 1)
     }
+    if self.member != 0 {
+      try visitor.visitSingularFixed64Field(value: self.member, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WirePeerPing, rhs: WirePeerPing) -> Bool {
     if lhs.nonce != rhs.nonce {return false}
+    if lhs.member != rhs.member {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -778,7 +817,7 @@ nonisolated extension WirePeerPing: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension WirePeerPong: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PeerPong"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}nonce\0\u{1}member\0\u{1}term\0\u{1}leads\0\u{1}leader\0\u{1}applied\0\u{1}version\0\u{3}time_unix_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}nonce\0\u{1}member\0\u{1}term\0\u{1}leads\0\u{1}leader\0\u{1}applied\0\u{1}version\0\u{3}time_unix_seconds\0\u{3}caller_left\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -794,6 +833,7 @@ nonisolated extension WirePeerPong: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 6: try { try decoder.decodeSingularUInt64Field(value: &self.applied) }()
       case 7: try { try decoder.decodeSingularStringField(value: &self.version) }()
       case 8: try { try decoder.decodeSingularDoubleField(value: &self.timeUnixSeconds) }()
+      case 9: try { try decoder.decodeSingularBoolField(value: &self.callerLeft) }()
       default: break
       }
     }
@@ -824,6 +864,9 @@ nonisolated extension WirePeerPong: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.timeUnixSeconds.bitPattern != 0 {
       try visitor.visitSingularDoubleField(value: self.timeUnixSeconds, fieldNumber: 8)
     }
+    if self.callerLeft != false {
+      try visitor.visitSingularBoolField(value: self.callerLeft, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -836,6 +879,67 @@ nonisolated extension WirePeerPong: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if lhs.applied != rhs.applied {return false}
     if lhs.version != rhs.version {return false}
     if lhs.timeUnixSeconds != rhs.timeUnixSeconds {return false}
+    if lhs.callerLeft != rhs.callerLeft {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireRenewRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RenewRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}request\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.request) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.request.isEmpty {
+      try visitor.visitSingularBytesField(value: self.request, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireRenewRequest, rhs: WireRenewRequest) -> Bool {
+    if lhs.request != rhs.request {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireRenewReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RenewReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}certificates\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.certificates) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.certificates.isEmpty {
+      try visitor.visitSingularBytesField(value: self.certificates, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireRenewReply, rhs: WireRenewReply) -> Bool {
+    if lhs.certificates != rhs.certificates {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

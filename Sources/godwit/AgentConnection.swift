@@ -10,12 +10,17 @@ protocol AgentConnection: Sendable {
     func nodeCordon(_ request: WireNodeCordonRequest) async throws -> WireNodeCordonReply
     func nodeDrain(_ request: WireNodeDrainRequest) async throws -> WireNodeDrainReply
     func nodeUndrain(_ request: WireNodeUndrainRequest) async throws -> WireNodeUndrainReply
+    func nodeRemove(_ request: WireNodeRemoveRequest) async throws -> WireNodeRemoveReply
+    func nodeLeave(_ request: WireNodeLeaveRequest) async throws -> WireNodeLeaveReply
     func clusterMembers(_ request: WireClusterMembersRequest) async throws -> WireClusterMembersReply
     func clusterVoters(_ request: WireClusterVotersRequest) async throws -> WireClusterVotersReply
     func keyringList(_ request: WireKeyringListRequest) async throws -> WireKeyringListReply
     func keyringRotate(_ request: WireKeyringRotateRequest) async throws -> WireKeyringRotateReply
     func certificateRevoke(_ request: WireCertificateRevokeRequest) async throws -> WireCertificateRevokeReply
     func revocationList(_ request: WireRevocationListRequest) async throws -> WireRevocationListReply
+    func authorityAdd(_ request: WireAuthorityAddRequest) async throws -> WireAuthorityAddReply
+    func authorityRemove(_ request: WireAuthorityRemoveRequest) async throws -> WireAuthorityRemoveReply
+    func authorityList(_ request: WireAuthorityListRequest) async throws -> WireAuthorityListReply
     /// Hands over each message until there are no more.
     func clusterEvents(
         _ request: WireClusterEventsRequest,

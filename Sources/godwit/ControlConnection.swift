@@ -95,6 +95,14 @@ struct ControlConnection: AgentConnection {
         try await call(.nodeUndrain, request)
     }
 
+    func nodeRemove(_ request: WireNodeRemoveRequest) async throws -> WireNodeRemoveReply {
+        try await call(.nodeRemove, request)
+    }
+
+    func nodeLeave(_ request: WireNodeLeaveRequest) async throws -> WireNodeLeaveReply {
+        try await call(.nodeLeave, request, usually: ControlClient.departureTimeout)
+    }
+
     func clusterMembers(_ request: WireClusterMembersRequest) async throws -> WireClusterMembersReply {
         try await call(.clusterMembers, request)
     }
@@ -117,6 +125,18 @@ struct ControlConnection: AgentConnection {
 
     func revocationList(_ request: WireRevocationListRequest) async throws -> WireRevocationListReply {
         try await call(.revocationList, request)
+    }
+
+    func authorityAdd(_ request: WireAuthorityAddRequest) async throws -> WireAuthorityAddReply {
+        try await call(.authorityAdd, request)
+    }
+
+    func authorityRemove(_ request: WireAuthorityRemoveRequest) async throws -> WireAuthorityRemoveReply {
+        try await call(.authorityRemove, request)
+    }
+
+    func authorityList(_ request: WireAuthorityListRequest) async throws -> WireAuthorityListReply {
+        try await call(.authorityList, request)
     }
 
     func clusterEvents(

@@ -185,6 +185,9 @@ final class RecordingDelegate: PeerDelegate {
     private let continuation: AsyncStream<(messages: [[UInt8]], from: RaftMemberID)>.Continuation
     private let joined = Mutex<[(JoinRequest, PeerIdentity)]>([])
     let objections = Mutex<[NodeID: String]>([:])
+    /// Signs next certificates as a test says.
+    let issuer = Mutex<CertificateIssuer?>(nil)
+    let departed = Mutex<[NodeID: RaftMemberID]>([:])
 
     init(_ member: RaftMemberID) {
         self.member = member
@@ -238,6 +241,17 @@ final class RecordingDelegate: PeerDelegate {
             time: Timestamp(seconds: 1)
         )
     }
+
+    func renew(
+        _ request: [UInt8],
+        from identity: PeerIdentity,
+        _ certificate: CertificateSummary?
+    ) async throws -> [UInt8] {
+        guard let issuer = issuer.withLock({ $0 }) else { throw RPCFailure(.unavailable, "no issuer at the moment") }
+        return try await issuer.answer(request, from: identity, certificate)
+    }
+
+    func hasLeft(_ node: NodeID, member: RaftMemberID) -> Bool { departed.withLock { $0[node] == member } }
 
     func objection(to node: NodeID) -> String? { objections.withLock { $0[node] } }
 }

@@ -162,8 +162,18 @@ final class PeersInMemoryNetwork: Sendable {
         }
 
         func ping(_ node: NodeID, timeout: Duration) async throws -> PeerStanding {
-            let reply: WirePeerPong = try await call(.peerPing, WirePeerPing(), node)
+            let question = WirePeerPing.with { $0.member = member.rawValue }
+            let reply: WirePeerPong = try await call(.peerPing, question, node)
             return PeerStanding(reply)
+        }
+
+        func renew(_ request: [UInt8], from node: NodeID, timeout: Duration) async throws -> [UInt8] {
+            let reply: WireRenewReply = try await call(
+                .renew,
+                WireRenewRequest.with { $0.request = .init(request) },
+                node
+            )
+            return [UInt8](reply.certificates)
         }
 
         func forward(_ call: ForwardedCall, to node: NodeID, answering sink: any RPCSink) async throws {

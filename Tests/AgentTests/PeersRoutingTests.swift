@@ -463,7 +463,7 @@ struct PeersRoutingTests {
 
     @Test func `Every method has its place`() {
         #expect(WireMethod.allCases.filter(\.isStreamed) == [.jobWatch, .jobLogs, .clusterEvents])
-        #expect(WireMethod.allCases.filter { $0.place == .leader && !$0.isBetweenPeers }.count == 10)
+        #expect(WireMethod.allCases.filter { $0.place == .leader && !$0.isBetweenPeers }.count == 13)
         #expect(WireMethod.allCases.filter { $0.place == .jobsNode(elseHere: false) } == [.jobLogs, .jobResize])
     }
 }

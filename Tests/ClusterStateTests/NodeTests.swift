@@ -158,11 +158,17 @@ struct NodeTests {
 
     @Test func theVersionWaitsForTheLastNode() {
         var bench = Bench()
-        bench.register(1, 2)
+        bench.apply(.registerNode(Bench.registration(1) { $0.speaks = 2 }))
+        bench.apply(.registerNode(Bench.registration(2) { $0.speaks = 2 }))
         bench.apply(.registerNode(Bench.registration(1) { $0.speaks = 3 }))
         #expect(bench.state.version == 2)
+        let entry = Command.auditEntry(by: "node:n1", what: "Renewed a certificate.", time: Bench.at(9))
+        #expect(bench.refusal(entry)?.message.contains("upgrade all nodes first") == true)
         bench.lose(2, at: 10)
         #expect(bench.state.version == 3)
+        bench.apply(entry)
+        #expect(bench.state.audit.last?.by == "node:n1" && bench.state.audit.last?.what == "Renewed a certificate.")
+        #expect(bench.refusal(.auditEntry(by: "", what: "x", time: Bench.at(9)))?.code == .invalid)
     }
 }
 

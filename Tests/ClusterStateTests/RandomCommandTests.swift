@@ -291,8 +291,8 @@ struct RandomCommandTests {
     }
 
     @Test func aNewerFormatIsRefusedByName() throws {
-        let newer = Data(#"{"formatVersion": 3, "jobs": [], "limits": {}, "lastDecision": 0}"#.utf8)
+        let newer = Data(#"{"formatVersion": 4, "jobs": [], "limits": {}, "lastDecision": 0}"#.utf8)
         let error = #expect(throws: DecodingError.self) { try JSONDecoder().decode(ClusterState.self, from: newer) }
-        #expect(error.map { "\($0)".contains("format 3") } == true)
+        #expect(error.map { "\($0)".contains("format 4") } == true)
     }
 }

@@ -138,6 +138,8 @@ final class ScriptedAgent: AgentConnection {
     func nodeCordon(_ request: WireNodeCordonRequest) async throws -> WireNodeCordonReply { try reply(to: request) }
     func nodeDrain(_ request: WireNodeDrainRequest) async throws -> WireNodeDrainReply { try reply(to: request) }
     func nodeUndrain(_ request: WireNodeUndrainRequest) async throws -> WireNodeUndrainReply { try reply(to: request) }
+    func nodeRemove(_ request: WireNodeRemoveRequest) async throws -> WireNodeRemoveReply { try reply(to: request) }
+    func nodeLeave(_ request: WireNodeLeaveRequest) async throws -> WireNodeLeaveReply { try reply(to: request) }
     func clusterMembers(_ request: WireClusterMembersRequest) async throws -> WireClusterMembersReply {
         try reply(to: request)
     }
@@ -152,6 +154,15 @@ final class ScriptedAgent: AgentConnection {
         try reply(to: request)
     }
     func revocationList(_ request: WireRevocationListRequest) async throws -> WireRevocationListReply {
+        try reply(to: request)
+    }
+    func authorityAdd(_ request: WireAuthorityAddRequest) async throws -> WireAuthorityAddReply {
+        try reply(to: request)
+    }
+    func authorityRemove(_ request: WireAuthorityRemoveRequest) async throws -> WireAuthorityRemoveReply {
+        try reply(to: request)
+    }
+    func authorityList(_ request: WireAuthorityListRequest) async throws -> WireAuthorityListReply {
         try reply(to: request)
     }
     func clusterEvents(

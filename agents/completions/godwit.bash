@@ -668,13 +668,13 @@ _godwit_node() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    list|show|cordon|drain|undrain)
+    list|show|cordon|drain|undrain|leave|remove)
         # Offer subcommand argument completions
         "_godwit_node_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'list show cordon drain undrain' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'list show cordon drain undrain leave remove' -- "${cur}"))
         ;;
     esac
 }
@@ -832,6 +832,82 @@ _godwit_node_drain() {
 _godwit_node_undrain() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions nodes 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_node_leave() {
+    repeating_flags=()
+    non_repeating_flags=(--force --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions nodes 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_node_remove() {
+    repeating_flags=()
+    non_repeating_flags=(--revoke --force --version -h --help)
     repeating_options=(--agent)
     non_repeating_options=(--identity --timeout -o --output --color)
     __godwit_offer_flags_options 1
@@ -1190,13 +1266,13 @@ _godwit_ca() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    init|issue|renew|show|revoke|revocations)
+    init|delegate|issue|renew|show|revoke|revocations|trust)
         # Offer subcommand argument completions
         "_godwit_ca_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'init issue renew show revoke revocations' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'init delegate issue renew show revoke revocations trust' -- "${cur}"))
         ;;
     esac
 }
@@ -1228,10 +1304,44 @@ _godwit_ca_init() {
     esac
 }
 
-_godwit_ca_issue() {
+_godwit_ca_delegate() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=()
+    non_repeating_options=(--site --lifetime --out --folder -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--site')
+        return
+        ;;
+    '--lifetime')
+        return
+        ;;
+    '--out')
+        __godwit_add_completions -d
+        return
+        ;;
+    '--folder')
+        __godwit_add_completions -d
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_ca_issue() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--trust)
     non_repeating_options=(--node --site --role --user --right --lifetime --out --folder -o --output --color)
     __godwit_offer_flags_options 0
 
@@ -1259,6 +1369,10 @@ _godwit_ca_issue() {
         ;;
     '--out')
         __godwit_add_completions -f
+        return
+        ;;
+    '--trust')
+        __godwit_add_completions -o plusdirs -fX '!*.@(crt|pem)'
         return
         ;;
     '--folder')
@@ -1382,6 +1496,130 @@ _godwit_ca_revocations() {
     repeating_options=(--agent)
     non_repeating_options=(--identity --timeout -o --output --color)
     __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_ca_trust() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __godwit_offer_flags_options 0
+
+    # Offer subcommand / subcommand argument completions
+    local -r subcommand="${unparsed_words[0]}"
+    unset 'unparsed_words[0]'
+    unparsed_words=("${unparsed_words[@]}")
+    case "${subcommand}" in
+    add|list|remove)
+        # Offer subcommand argument completions
+        "_godwit_ca_trust_${subcommand}"
+        ;;
+    *)
+        # Offer subcommand completions
+        COMPREPLY+=($(compgen -W 'add list remove' -- "${cur}"))
+        ;;
+    esac
+}
+
+_godwit_ca_trust_add() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--site --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--site')
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -o plusdirs -fX '!*.@(crt|pem)'
+        return
+        ;;
+    esac
+}
+
+_godwit_ca_trust_list() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+}
+
+_godwit_ca_trust_remove() {
+    repeating_flags=()
+    non_repeating_flags=(--force --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
 
     # Offer option value completions
     case "${prev}" in

@@ -218,11 +218,10 @@ struct FullDisk: Scenario {
             "{name: steady, image: {rootfs: \(root)}, command: [/counter, '100000', '0']}",
             folder: "/"
         )
-        // Before that, the processes in its cgroup are those of runc at work.
-        _ = try await run.eventually("a running job") {
-            try await client.job(steady).job.state == "running" ? true : nil
+        let processes = try await run.eventually("a running container") {
+            let found = try agent.processes(of: steady)
+            return found.isEmpty ? nil : found.sorted()
         }
-        let processes = try agent.processes(of: steady).sorted()
         let ballast = disk + "/ballast"
         try fill(ballast)
         var refusals = 0

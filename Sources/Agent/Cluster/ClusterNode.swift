@@ -20,6 +20,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     private let peers: any PeerLink
     private let gossip: GossipService
     private let offer: NodeOffer
+    /// Renews the certificates of others; nil on most agents.
+    private let issuer: CertificateIssuer?
     private let logger: Logger
     private let now: @Sendable () -> Timestamp
 
@@ -33,6 +35,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         var isAlone = true
         /// Where others reach this agent; known when it listens.
         var address: PeerAddress?
+        /// Nodes that left, whose members are out of the group.
+        var departed: [NodeID: RaftMemberID] = [:]
     }
 
     /// Deliveries that may wait to be taken in; Raft repeats what is dropped.
@@ -48,6 +52,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         peers: any PeerLink,
         gossip: GossipService,
         offer: NodeOffer,
+        issuer: CertificateIssuer? = nil,
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp
     ) {
@@ -60,6 +65,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         self.peers = peers
         self.gossip = gossip
         self.offer = offer
+        self.issuer = issuer
         self.logger = logger
         self.now = now
         (inbox, inboxEntry) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.inboxLimit))
@@ -110,7 +116,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
                         memory: offer.memory,
                         deviceCount: offer.deviceCount,
                         version: productVersion,
-                        labels: offer.mayVote ? [:] : [NodeOffer.noVote.key: NodeOffer.noVote.value]
+                        labels: Dictionary(offer.labels.map { ($0.key, $0.value) }) { first, _ in first }
                     )
                     let answer = try await peers.join(request, at: seed, timeout: .seconds(15))
                     directory.replace(with: answer.members, from: .joined)
@@ -178,10 +184,13 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     }
 
     private func learn() async {
-        let records = await replica.state.nodes.filter { $0.state != .left }
         let voters = await replica.status.membership
         // Until there is a log, what was said at the join counts.
         if let lineage = await replica.lineage { directory.lineage = lineage }
+        // Until a node that leaves is out of the group, its vote is needed.
+        let records = await replica.state.nodes.filter {
+            $0.state != .left || voters.contains(RaftMemberID(rawValue: $0.member))
+        }
         directory.replace(
             with: records.compactMap { record in
                 guard let address = try? PeerAddress(record.address) else { return nil }
@@ -202,9 +211,14 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             version: productVersion,
             time: now()
         )
+        let left = await replica.state.nodes.filter { $0.state == .left }.map {
+            ($0.node, RaftMemberID(rawValue: $0.member))
+        }
+        let departed = Dictionary(left.filter { !status.membership.contains($0.1) }) { first, _ in first }
         view.withLock { view in
             view.standing = standing
             view.isAlone = status.isAlone
+            view.departed = departed
         }
     }
 
@@ -216,10 +230,12 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         if let record = state.node(facts.node), record.state == .active, record.member == wanted.member,
             record.address == wanted.address, record.vcpus == wanted.vcpus, record.memory == wanted.memory,
             record.deviceCount == wanted.deviceCount, record.version == wanted.version,
-            record.takesJobs == wanted.takesJobs
+            record.takesJobs == wanted.takesJobs, record.labels == wanted.labels
         {
             return
         }
+        // A node that left does not come back as the same member: the agent ends.
+        if let record = state.node(facts.node), record.state == .left, record.member == wanted.member { return }
         guard !state.nodes.isEmpty else { return }
         do {
             if let refusal = try await replica.propose(.registerNode(wanted)).refusal {
@@ -241,7 +257,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             memory: offer.memory,
             deviceCount: offer.deviceCount,
             takesJobs: offer.takesJobs && offer.hasRoom(),
-            labels: offer.mayVote ? [] : [NodeOffer.noVote],
+            labels: offer.labels,
             isReady: isReady,
             time: now()
         )
@@ -346,6 +362,22 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         return await replica.status.lastIndex
     }
 
+    func renew(
+        _ request: [UInt8],
+        from identity: PeerIdentity,
+        _ certificate: CertificateSummary?
+    ) async throws -> [UInt8] {
+        guard let issuer else {
+            throw RPCFailure(
+                .unimplemented,
+                "node \(facts.node) has no issuer (`identity.issuer` of its configuration)"
+            )
+        }
+        return try await issuer.answer(request, from: identity, certificate)
+    }
+
+    func hasLeft(_ node: NodeID, member: RaftMemberID) -> Bool { view.withLock { $0.departed[node] == member } }
+
     func exchange(_ bytes: [UInt8], with node: NodeID) async throws -> [UInt8] {
         try await gossip.answerExchange(bytes)
     }
@@ -392,7 +424,14 @@ struct NodeOffer: Sendable {
     var hasRoom: @Sendable () -> Bool = { true }
     /// Whether the leader may give the node a vote.
     var mayVote: Bool
+    /// Whether the node renews the certificates of others.
+    var isIssuer = false
 
+    /// What of it the others see as labels, by key.
+    var labels: [JobSpecification.Label] { (isIssuer ? [Self.issues] : []) + (mayVote ? [] : [Self.noVote]) }
+
+    /// The label by which the others know that a node renews certificates.
+    static let issues = JobSpecification.Label(key: "godwit-issuer", value: "yes")
     /// The label by which the others know that a node wants no vote.
     static let noVote = JobSpecification.Label(key: "godwit-voter", value: "never")
 }

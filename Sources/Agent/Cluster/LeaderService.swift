@@ -206,6 +206,7 @@ actor LeaderService: Service {
         guard status.isLeader, !status.membership.isJoint, status.applied >= status.committed else { return }
         let state = await replica.state
         let moment = steady()
+        let gone = Set(state.nodes.filter { $0.state == .left }.map(\.member))
         var members: [VoterMember] = []
         for member in status.membership.members {
             let record = state.node(withMember: member.rawValue)
@@ -216,7 +217,12 @@ actor LeaderService: Service {
                     site: record?.site ?? SiteID(rawValue: "unknown"),
                     role: record?.role ?? .worker,
                     isVoter: status.membership.isVoter(member),
-                    standing: standing(of: member, record, status, at: moment),
+                    standing: standing(
+                        of: member,
+                        hasLeft: record == nil && gone.contains(member.rawValue),
+                        status,
+                        at: moment
+                    ),
                     // One that wants no vote is never ready for it.
                     isCaughtUp: member == status.member
                         || record?.label(NodeOffer.noVote.key) != NodeOffer.noVote.value
@@ -244,12 +250,12 @@ actor LeaderService: Service {
     /// How long a member has answered without a break, or has not.
     private func standing(
         of member: RaftMemberID,
-        _ record: NodeRecord?,
+        hasLeft: Bool,
         _ status: ReplicaStatus,
         at moment: ContinuousClock.Instant
     ) -> VoterMember.Standing {
-        if let record, record.state == .left { return .left }
         if member == status.member { return .live(.seconds(86_400)) }
+        if hasLeft { return .left }
         guard let peer = status.peers.first(where: { $0.id == member }) else { return .silent(.zero) }
         let silence = peer.contact.duration(to: moment)
         guard silence < .seconds(2) else {

@@ -28,6 +28,8 @@ struct ControlService: RPCHandler {
     let refusals: PeerRefusals
     /// What is wrong with this agent's certificate.
     let certificateProblem: @Sendable () -> String?
+    let trust: TrustView?
+    let departure: DepartureService?
     let logger: Logger
     let now: @Sendable () -> Timestamp
 
@@ -48,6 +50,8 @@ struct ControlService: RPCHandler {
         gossip: GossipService? = nil,
         refusals: PeerRefusals = PeerRefusals(),
         certificateProblem: @escaping @Sendable () -> String? = { nil },
+        trust: TrustView? = nil,
+        departure: DepartureService? = nil,
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp
     ) {
@@ -64,6 +68,7 @@ struct ControlService: RPCHandler {
         self.gossip = gossip
         self.refusals = refusals
         self.certificateProblem = certificateProblem
+        (self.trust, self.departure) = (trust, departure)
         self.logger = logger
         self.now = now
     }
@@ -122,7 +127,12 @@ struct ControlService: RPCHandler {
         case .nodeCordon: try await cordon(call)
         case .nodeDrain: try await drain(call)
         case .nodeUndrain: try await undrain(call)
+        case .nodeRemove: try await remove(call)
+        case .nodeLeave: try await leave(call)
         case .certificateRevoke: try await revoke(call)
+        case .authorityAdd: try await addAuthority(call)
+        case .authorityRemove: try await removeAuthority(call)
+        case .authorityList: try await authorities(call)
         case .revocationList: try await revocations(call)
         case .echo:
             var reply = WireEchoReply()

@@ -14,8 +14,8 @@ enum MethodPlace: Sendable, Equatable {
     /// A job that no node holds is for the leader. `elseHere`: when that node cannot be reached, the agent that was asked answers from what
     /// it has, instead of failing.
     case jobsNode(elseHere: Bool)
-    /// By the node that the request names; when it cannot be reached, by the agent that was asked.
-    case namedNode
+    /// By the node that the request names; `elseHere`: when it cannot be reached, by the agent that was asked.
+    case namedNode(elseHere: Bool)
 }
 
 extension WireMethod {
@@ -36,16 +36,19 @@ extension WireMethod {
     var place: MethodPlace {
         switch self {
         case .status, .clusterMembers, .clusterEvents, .echo: .here
-        case .nodeCordon, .nodeDrain, .nodeUndrain, .keyringRotate, .certificateRevoke: .leader
+        case .nodeCordon, .nodeDrain, .nodeUndrain, .nodeRemove, .keyringRotate, .certificateRevoke: .leader
+        case .authorityAdd, .authorityRemove: .leader
         case .jobSubmit, .jobPlan, .jobCheckpoint, .jobRestore, .jobCancel: .leader
-        case .nodeList, .jobList, .clusterVoters, .keyringList, .revocationList: .leaderElseHere
-        case .nodeShow: .namedNode
+        case .nodeList, .jobList, .clusterVoters, .keyringList, .revocationList, .authorityList: .leaderElseHere
+        case .nodeShow: .namedNode(elseHere: true)
+        // Nobody else can end it.
+        case .nodeLeave: .namedNode(elseHere: false)
         // Samples, usage and the history of allocations are only where the job runs.
         case .jobShow, .jobExplain, .jobWatch: .jobsNode(elseHere: true)
         // The output is only there, and only there can a limit be changed at once.
         case .jobLogs, .jobResize: .jobsNode(elseHere: false)
         case .join, .leave: .leader
-        case .raft, .propose, .gossipExchange, .peerPing, .forward: .here
+        case .raft, .propose, .gossipExchange, .peerPing, .forward, .renew: .here
         case .unspecified, .UNRECOGNIZED: .here
         }
     }
@@ -56,6 +59,7 @@ extension RPCRequest {
     var subject: String {
         switch method {
         case .nodeShow: (try? decode(WireNodeShowRequest.self))?.node ?? ""
+        case .nodeLeave: (try? decode(WireNodeLeaveRequest.self))?.node ?? ""
         case .jobShow: (try? decode(WireJobShowRequest.self))?.job.nameOrID ?? ""
         case .jobExplain: (try? decode(WireJobExplainRequest.self))?.job.nameOrID ?? ""
         case .jobWatch: (try? decode(WireJobWatchRequest.self))?.job.nameOrID ?? ""

@@ -173,6 +173,11 @@ final class PeerConnection: Sendable {
 
     // MARK: Calls
 
+    /// The connection, if there is one.
+    var openClient: RPCClient? {
+        state.withLock { if case .open(let client, _) = $0.phase { client } else { nil } }
+    }
+
     /// Connects unless there is a connection, or none is to be had at the moment.
     func prepare() {
         state.withLock { state in

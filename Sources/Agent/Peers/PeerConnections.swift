@@ -228,8 +228,15 @@ final class PeerConnections: PeerLink {
     }
 
     func ping(_ node: NodeID, timeout: Duration) async throws -> PeerStanding {
-        let reply: WirePeerPong = try await call(.peerPing, WirePeerPing(), node, timeout)
+        let question = WirePeerPing.with { $0.member = surroundings.member.rawValue }
+        let reply: WirePeerPong = try await call(.peerPing, question, node, timeout)
         return PeerStanding(reply)
+    }
+
+    func renew(_ request: [UInt8], from node: NodeID, timeout: Duration) async throws -> [UInt8] {
+        let wire = WireRenewRequest.with { $0.request = Data(request) }
+        let reply: WireRenewReply = try await call(.renew, wire, node, timeout)
+        return [UInt8](reply.certificates)
     }
 
     func join(_ request: JoinRequest, at address: PeerAddress, timeout: Duration) async throws -> JoinAnswer {
@@ -281,6 +288,16 @@ final class PeerConnections: PeerLink {
     }
 
     // MARK: End
+
+    /// Closes the connections to peers whose certificates fulfil the condition; whoever needs one connects anew, and the handshake judges.
+    ///
+    /// - Returns: how many there were.
+    func disconnect(where condition: (CertificateSummary) -> Bool) async -> Int {
+        let clients = connections.withLock { $0?.values.compactMap(\.openClient) ?? [] }
+        let ended = clients.filter { $0.certificate.map(condition) ?? false }
+        for client in ended { await client.close() }
+        return ended.count
+    }
 
     /// Closes the connections to a node that has left; a later request connects anew.
     func forget(_ node: NodeID) async {

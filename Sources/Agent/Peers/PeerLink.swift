@@ -33,6 +33,9 @@ protocol PeerLink: Sendable {
     /// Asks a node how it stands.
     func ping(_ node: NodeID, timeout: Duration) async throws -> PeerStanding
 
+    /// Asks a node that has an issuer for this node's next certificate: gives it and those above it in PEM for a request in PEM.
+    func renew(_ request: [UInt8], from node: NodeID, timeout: Duration) async throws -> [UInt8]
+
     /// Passes a call on to a node and its answer on to `sink`, message by message.
     ///
     /// Cancelling the task cancels the call there.

@@ -78,6 +78,8 @@ struct PeerStanding: Sendable, Equatable {
     var version: String
     /// Its wall clock.
     var time: Timestamp
+    /// Whether it knows that the one who asked was taken out of the cluster for good.
+    var callerLeft = false
 }
 
 /// A call that is passed on for whoever asked.
@@ -234,6 +236,7 @@ extension PeerStanding {
             pong.applied = applied
             pong.version = version
             pong.timeUnixSeconds = time.seconds
+            pong.callerLeft = callerLeft
         }
     }
 
@@ -247,7 +250,8 @@ extension PeerStanding {
             leader: wire.leader.isEmpty ? nil : NodeID(rawValue: wire.leader),
             applied: wire.applied,
             version: wire.version,
-            time: Timestamp(seconds: seconds)
+            time: Timestamp(seconds: seconds),
+            callerLeft: wire.callerLeft
         )
     }
 }

@@ -32,6 +32,18 @@ protocol PeerDelegate: Sendable {
     /// Takes in what a node's gossip knows, and gives what ours knew before.
     func exchange(_ gossip: [UInt8], with node: NodeID) async throws -> [UInt8]
 
+    /// Signs a node's next certificate if this agent has an issuer; gives it and those above it in PEM.
+    ///
+    /// `identity` and `certificate` are what the connection has shown.
+    func renew(
+        _ request: [UInt8],
+        from identity: PeerIdentity,
+        _ certificate: CertificateSummary?
+    ) async throws -> [UInt8]
+
+    /// Whether a node's member was taken out of the cluster for good; called on an event loop, so it must not wait.
+    func hasLeft(_ node: NodeID, member: RaftMemberID) -> Bool
+
     /// How this agent stands; called on an event loop, so it must not wait.
     func standing() -> PeerStanding
 
@@ -42,6 +54,21 @@ protocol PeerDelegate: Sendable {
 }
 
 extension PeerDelegate {
+    /// An agent that was given no issuer signs nothing.
+    func renew(
+        _ request: [UInt8],
+        from identity: PeerIdentity,
+        _ certificate: CertificateSummary?
+    ) async throws -> [UInt8] {
+        throw RPCFailure(
+            .unimplemented,
+            "this agent renews no certificates: `identity.issuer` of its configuration is empty"
+        )
+    }
+
+    /// Nobody has left.
+    func hasLeft(_ node: NodeID, member: RaftMemberID) -> Bool { false }
+
     /// Every node of the cluster is welcome.
     func objection(to node: NodeID) -> String? { nil }
 }
@@ -101,6 +128,10 @@ struct PeerService: RPCHandler {
                     reply.lineage = request.lineage
                 }
             )
+        case .renew:
+            let request = [UInt8](try call.decode(WireRenewRequest.self).request)
+            let answer = try await delegate.renew(request, from: call.peer, call.request.certificate)
+            call.reply(WireRenewReply.with { $0.certificates = Data(answer) })
         default:
             throw RPCFailure(
                 .unimplemented,
@@ -162,8 +193,10 @@ struct PeerService: RPCHandler {
     }
 
     private func pong(_ request: RPCRequest) throws -> ByteBuffer {
-        _ = try caller(request)
+        let node = try caller(request)
         let ping = try request.decode(WirePeerPing.self)
-        return ByteBuffer(bytes: try delegate.standing().wire(nonce: ping.nonce).serializedBytes() as [UInt8])
+        var standing = delegate.standing()
+        standing.callerLeft = ping.member != 0 && delegate.hasLeft(node, member: RaftMemberID(rawValue: ping.member))
+        return ByteBuffer(bytes: try standing.wire(nonce: ping.nonce).serializedBytes() as [UInt8])
     }
 }

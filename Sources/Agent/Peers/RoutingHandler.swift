@@ -85,12 +85,12 @@ struct RoutingHandler: RPCHandler {
         case .here: try await answer(call)
         case .leader: try await askLeader(call, arrival, elseHere: false)
         case .leaderElseHere: try await askLeader(call, arrival, elseHere: true)
-        case .namedNode:
+        case .namedNode(let elseHere):
             let name = call.request.subject
             if name.isEmpty || name == node.rawValue {
                 try await answer(call)
             } else {
-                try await askHolder(call, NodeID(rawValue: name), elseHere: true)
+                try await askHolder(call, NodeID(rawValue: name), elseHere: elseHere)
             }
         case .jobsNode(let elseHere):
             let reference = call.request.subject

@@ -21,6 +21,9 @@ struct AgentMetrics: Sendable {
     let commit: Timer
     let requests: Counter
     let requestsRefused: Counter
+    let certificateRenewals: Counter
+    let certificateRenewalsFailed: Counter
+    let certificateExpiry: Meter
 
     /// Declares the metrics in a registry.
     init(registry: MetricsRegistry) {
@@ -56,6 +59,17 @@ struct AgentMetrics: Sendable {
         commit = timer("godwit_commit_seconds", "Making a state change durable.")
         requests = counter("godwit_requests_total", "Control-plane requests that were answered.")
         requestsRefused = counter("godwit_requests_refused_total", "Control-plane requests that were refused.")
+        certificateRenewals = counter(
+            "godwit_certificate_renewals_total",
+            "Times that this node's certificate was renewed by an issuer of the cluster."
+        )
+        certificateRenewalsFailed = counter(
+            "godwit_certificate_renewals_failed_total",
+            "Attempts to renew this node's certificate that failed."
+        )
+        let expiry = "godwit_certificate_expiry_timestamp_seconds"
+        registry.describe(expiry, "When this node's certificate expires, in seconds since 1970.")
+        certificateExpiry = Meter(label: expiry, dimensions: [], factory: registry)
     }
 
     /// Sets the gauges of one job.

@@ -8,11 +8,12 @@ struct AuthorityGroup: ParsableCommand {
         commandName: "ca",
         abstract: "Make the certificates of nodes and users, and revoke them.",
         discussion: """
-            init, issue, renew and show work on files of this machine and ask no agent. revoke and revocations ask the cluster.
+            init, delegate, issue, renew and show work on files of this machine and ask no agent. revoke, revocations and trust ask the \
+            cluster.
             """,
         subcommands: [
-            AuthorityInit.self, AuthorityIssue.self, AuthorityRenew.self, AuthorityShow.self, AuthorityRevoke.self,
-            AuthorityRevocations.self,
+            AuthorityInit.self, AuthorityDelegate.self, AuthorityIssue.self, AuthorityRenew.self, AuthorityShow.self,
+            AuthorityRevoke.self, AuthorityRevocations.self, TrustGroup.self,
         ]
     )
 }
@@ -111,6 +112,12 @@ struct AuthorityIssue: GodwitCommand {
     )
     var out: String?
 
+    @Option(
+        help: ArgumentHelp("Let it trust the authorities in this file as well; may be repeated.", valueName: "ca.crt"),
+        completion: .file(extensions: ["crt", "pem"])
+    )
+    var trust: [String] = []
+
     @OptionGroup var place: AuthorityFolder
     @OptionGroup(title: "Global options") var options: OutputOptions
 
@@ -150,8 +157,10 @@ struct AuthorityIssue: GodwitCommand {
                         lifetime: lifetime
                     )
                 }
-            try bundle.save(to: file)
-            return bundle
+            let others = try trust.flatMap { try loadCertificates($0).filter(\.isAuthority) }
+            let complete = bundle.trusting(others)
+            try complete.save(to: file)
+            return complete
         }
         try CertificateFacts(bundle.certificate, file: file).print(options, in: surroundings)
         return .success
@@ -262,6 +271,10 @@ struct CertificateFacts {
         var who: [(key: String, name: String, value: String)] = []
         if certificate.isAuthority {
             who.append(("cluster", "cluster", certificate.authorityCluster?.rawValue ?? ""))
+            if let delegation = certificate.delegation {
+                kind = "delegate"
+                who.append(("site", "site", delegation.site?.rawValue ?? "every site"))
+            }
         } else {
             do {
                 switch try certificate.identity {

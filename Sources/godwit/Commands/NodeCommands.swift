@@ -6,7 +6,10 @@ struct NodeGroup: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "node",
         abstract: "Look at the machines, and take them out of service.",
-        subcommands: [NodeList.self, NodeShow.self, NodeCordon.self, NodeDrain.self, NodeUndrain.self]
+        subcommands: [
+            NodeList.self, NodeShow.self, NodeCordon.self, NodeDrain.self, NodeUndrain.self, NodeLeave.self,
+            NodeRemove.self,
+        ]
     )
 }
 
@@ -147,6 +150,73 @@ struct NodeUndrain: GodwitCommand {
         let question = request
         let reply = try await options.withConnection(in: surroundings) { try await $0.nodeUndrain(question) }
         try options.print(reply, in: surroundings) { _ in ["\(node.node) takes jobs again"] }
+        return .success
+    }
+}
+
+/// `godwit node leave`.
+struct NodeLeave: GodwitCommand {
+    static let configuration = CommandConfiguration.ofCommand(
+        commandName: "leave",
+        abstract: "Let a drained node leave the cluster for good; its agent ends.",
+        discussion: """
+            The node hands over the lead if it has it, gives up its vote, and is forgotten by the others at once: nobody waits for it. Its agent \
+            starts again only when the file 'left' in its state folder is removed; then it may join anew. Needs the right admin. \
+            JSON: NodeLeaveReply.
+            """
+    )
+
+    @OptionGroup var node: NodeArgument
+
+    @Flag(help: "Let the node go although it has the only checkpoints of some jobs.")
+    var force = false
+
+    @OptionGroup(title: "Global options") var options: ClusterOptions
+
+    func run(in surroundings: Surroundings) async throws -> ExitStatus {
+        var request = WireNodeLeaveRequest()
+        (request.node, request.abandonCheckpoints) = (node.node, force)
+        let question = request
+        let reply = try await options.withConnection(in: surroundings) { try await $0.nodeLeave(question) }
+        try options.print(reply, in: surroundings) { _ in ["\(node.node) has left the cluster, and its agent ends"] }
+        return .success
+    }
+}
+
+/// `godwit node remove`.
+struct NodeRemove: GodwitCommand {
+    static let configuration = CommandConfiguration.ofCommand(
+        commandName: "remove",
+        abstract: "Take a node out of the cluster that does not come back.",
+        discussion: """
+            For a machine that is broken or was stopped for good. A node that answers is not removed unless it was drained; let it leave \
+            by itself with 'node leave'. Its certificate stays good, so that the machine may join anew, unless --revoke. Needs the right \
+            admin. JSON: NodeRemoveReply.
+            """
+    )
+
+    @OptionGroup var node: NodeArgument
+
+    @Flag(help: "Refuse the node's certificates from now on as well.")
+    var revoke = false
+
+    @Flag(help: "Remove it although it has the only checkpoints of some jobs.")
+    var force = false
+
+    @OptionGroup(title: "Global options") var options: ClusterOptions
+
+    func run(in surroundings: Surroundings) async throws -> ExitStatus {
+        var request = WireNodeRemoveRequest()
+        (request.node, request.abandonCheckpoints, request.revoke) = (node.node, force, revoke)
+        let question = request
+        let reply = try await options.withConnection(in: surroundings) { try await $0.nodeRemove(question) }
+        try options.print(reply, in: surroundings) { _ in
+            [
+                reply.revoked
+                    ? "\(node.node) is no node of the cluster any more, and its certificates are refused"
+                    : "\(node.node) is no node of the cluster any more; its certificate is still good"
+            ]
+        }
         return .success
     }
 }

@@ -8,7 +8,7 @@ struct AuthorityRevoke: GodwitCommand {
         commandName: "revoke",
         abstract: "Refuse an identity or one certificate from now on, on every agent.",
         discussion: """
-            Open connections end within a minute. Of an identity every certificate is refused that was issued until now; issue a new one to \
+            Open connections end within seconds. Of an identity every certificate is refused that was issued until now; issue a new one to \
             let its owner in again. A serial number, as 'ca show' prints it, refuses one certificate for ever. Needs the right admin. \
             JSON: CertificateRevokeReply.
             """

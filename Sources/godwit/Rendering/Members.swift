@@ -153,6 +153,25 @@ extension Presentation {
         return table.lines(self)
     }
 
+    /// Trusted authorities as a table.
+    func authorityTable(_ authorities: [WireAuthority]) -> [String] {
+        var table = Table(columns: [
+            .init(title: "FINGERPRINT"), .init(title: "SUBJECT", minimumWidth: 20), .init(title: "SITE"),
+            .init(title: "EXPIRES", isRight: true), .init(title: "TRUSTED BY"),
+            .init(title: "NODES", minimumWidth: 10, dropOrder: 0),
+        ])
+        table.rows = authorities.map { authority in
+            [
+                .init(String(authority.fingerprint.prefix(16))), .init(authority.subject, .strong),
+                .init(authority.site.isEmpty ? "every" : authority.site),
+                .init(distance(to: authority.expiresUnixSeconds), authority.expiresUnixSeconds <= now ? .bad : .plain),
+                .init(authority.isReplicated ? authority.by : "identity files"),
+                .init(authority.nodes.joined(separator: ", ")),
+            ]
+        }
+        return table.lines(self)
+    }
+
     /// What a revocation is about: `serial 4f...`, or the identity.
     func revocationSubject(_ revocation: WireRevocation) -> String {
         revocation.identity.isEmpty ? "serial \(revocation.serial)" : revocation.identity
