@@ -26,6 +26,8 @@ package struct VoterMember: Sendable, Equatable {
     package var standing: Standing
     /// Whether its log is close enough to the leader's that its vote would count at once.
     package var isCaughtUp: Bool
+    /// Whether one that left still answers: until its vote is taken away, that vote is needed and counts.
+    package var isAnswering: Bool
 
     /// Takes the values as they are.
     package init(
@@ -35,7 +37,8 @@ package struct VoterMember: Sendable, Equatable {
         role: NodeRole,
         isVoter: Bool,
         standing: Standing,
-        isCaughtUp: Bool = true
+        isCaughtUp: Bool = true,
+        isAnswering: Bool = false
     ) {
         self.node = node
         self.member = member
@@ -44,6 +47,7 @@ package struct VoterMember: Sendable, Equatable {
         self.isVoter = isVoter
         self.standing = standing
         self.isCaughtUp = isCaughtUp
+        self.isAnswering = isAnswering
     }
 }
 
@@ -111,7 +115,7 @@ package struct VoterPlan: Sendable, Equatable {
     // MARK: Who should vote
 
     private func isLive(_ member: VoterMember, _ leader: UInt64) -> Bool {
-        member.member == leader || member.standing.isLive
+        member.member == leader || member.standing.isLive || member.standing == .left && member.isAnswering
     }
 
     /// Whether a member can be counted on.

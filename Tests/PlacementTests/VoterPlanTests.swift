@@ -48,6 +48,15 @@ extension [VoterMember] {
 }
 
 struct VoterPlanTests {
+    /// With two voters the one that leaves is half of the quorum that lets it go.
+    @Test func oneOfTwoThatLeavesKeepsItsVoteUntilItIsTaken() {
+        var members = [member(1, isVoter: true), member(2, .left, isVoter: true), member(3, .live(.seconds(5)))]
+        #expect(VoterPlan().next(members, leader: 1).step == nil)
+        members.change(2) { $0.isAnswering = true }
+        #expect(members.settle() == [.demote(2), .remove(2)])
+        #expect(members.voters.map(\.member) == [1])
+    }
+
     @Test func aClusterGrowsToThreeAndFive() {
         for (count, wanted) in [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5), (64, 5)] {
             var members = (1...UInt64(count)).map { member($0, isVoter: $0 == 1) }

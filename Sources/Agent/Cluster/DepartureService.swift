@@ -103,8 +103,13 @@ final class DepartureService: Service {
             throw error
         }
         logger.notice("node.leaving", metadata: ["by": "\(user)"])
-        if !(await isOut(of: others)) {
+        guard await isOut(of: others) else {
+            // Ending now could cost the others their quorum; `look` ends the agent when they need its vote no more.
             logger.warning("node.leaving.unconfirmed", metadata: ["waited": "\(patience.text)"])
+            throw RPCFailure(
+                .unavailable,
+                "node \(node) has left, but the others have not gone on without its vote yet: its agent runs until they have, and ends by itself"
+            )
         }
         return await replica.state.node(node) ?? record
     }

@@ -226,7 +226,10 @@ actor LeaderService: Service {
                     // One that wants no vote is never ready for it.
                     isCaughtUp: member == status.member
                         || record?.label(NodeOffer.noVote.key) != NodeOffer.noVote.value
-                            && status.peers.contains { $0.id == member && $0.match + 1000 >= status.lastIndex }
+                            && status.peers.contains { $0.id == member && $0.match + 1000 >= status.lastIndex },
+                    isAnswering: status.peers.contains {
+                        $0.id == member && $0.contact.duration(to: moment) < .seconds(2)
+                    }
                 )
             )
         }
