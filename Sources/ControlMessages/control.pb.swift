@@ -531,6 +531,12 @@ package nonisolated struct WireStatusReply: @unchecked Sendable {
   /// Clears the value of `health`. Subsequent reads from it will return its default value.
   package mutating func clearHealth() {_uniqueStorage()._health = nil}
 
+  /// see NodeListReply
+  package var ageSeconds: Double {
+    get {_storage._ageSeconds}
+    set {_uniqueStorage()._ageSeconds = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -620,6 +626,10 @@ package nonisolated struct WireNodeListReply: Sendable {
 
   package var nodes: [WireNode] = []
 
+  /// The answer misses nothing that was acknowledged longer ago than this. 0: nothing at all, or it is not known (older agents). Answers that
+  /// come from the leader have 0; an agent that no leader can be heard from answers what it has.
+  package var ageSeconds: Double = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -652,6 +662,9 @@ package nonisolated struct WireNodeShowReply: Sendable {
   package mutating func clearNode() {self._node = nil}
 
   package var jobs: [WireJobSummary] = []
+
+  /// see NodeListReply
+  package var ageSeconds: Double = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -974,6 +987,9 @@ package nonisolated struct WireClusterMembersReply: Sendable {
   /// whose view of gossip this is
   package var answeredBy: String = String()
 
+  /// see NodeListReply
+  package var ageSeconds: Double = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1061,6 +1077,9 @@ package nonisolated struct WireClusterVotersReply: Sendable {
 
   /// voters, then learners, each by node name
   package var members: [WireConsensusMember] = []
+
+  /// see NodeListReply
+  package var ageSeconds: Double = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1862,6 +1881,9 @@ package nonisolated struct WireJobListReply: Sendable {
 
   package var jobs: [WireJobSummary] = []
 
+  /// see NodeListReply
+  package var ageSeconds: Double = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1973,6 +1995,12 @@ package nonisolated struct WireJobShowReply: @unchecked Sendable {
   package var memoryPeakBytes: UInt64 {
     get {_storage._memoryPeakBytes}
     set {_uniqueStorage()._memoryPeakBytes = newValue}
+  }
+
+  /// see NodeListReply
+  package var ageSeconds: Double {
+    get {_storage._ageSeconds}
+    set {_uniqueStorage()._ageSeconds = newValue}
   }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -2135,6 +2163,9 @@ package nonisolated struct WireJobExplainReply: Sendable {
   package var decisions: [WireDecision] = []
 
   package var samples: [WireSample] = []
+
+  /// see NodeListReply
+  package var ageSeconds: Double = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2581,7 +2612,7 @@ nonisolated extension WireStatusRequest: SwiftProtobuf.Message, SwiftProtobuf._M
 
 nonisolated extension WireStatusReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StatusReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cluster\0\u{3}agent_version\0\u{1}leader\0\u{1}term\0\u{3}node_count\0\u{3}jobs_running\0\u{3}jobs_queued\0\u{3}jobs_at_risk\0\u{3}capacity_vcpus\0\u{3}allocated_vcpus\0\u{1}problems\0\u{3}uptime_seconds\0\u{3}jobs_suspended\0\u{3}jobs_ended\0\u{1}health\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cluster\0\u{3}agent_version\0\u{1}leader\0\u{1}term\0\u{3}node_count\0\u{3}jobs_running\0\u{3}jobs_queued\0\u{3}jobs_at_risk\0\u{3}capacity_vcpus\0\u{3}allocated_vcpus\0\u{1}problems\0\u{3}uptime_seconds\0\u{3}jobs_suspended\0\u{3}jobs_ended\0\u{1}health\0\u{3}age_seconds\0")
 
   fileprivate class _StorageClass {
     var _cluster: String = String()
@@ -2599,6 +2630,7 @@ nonisolated extension WireStatusReply: SwiftProtobuf.Message, SwiftProtobuf._Mes
     var _jobsSuspended: UInt32 = 0
     var _jobsEnded: UInt32 = 0
     var _health: WireClusterHealth? = nil
+    var _ageSeconds: Double = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2624,6 +2656,7 @@ nonisolated extension WireStatusReply: SwiftProtobuf.Message, SwiftProtobuf._Mes
       _jobsSuspended = source._jobsSuspended
       _jobsEnded = source._jobsEnded
       _health = source._health
+      _ageSeconds = source._ageSeconds
     }
   }
 
@@ -2657,6 +2690,7 @@ nonisolated extension WireStatusReply: SwiftProtobuf.Message, SwiftProtobuf._Mes
         case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._jobsSuspended) }()
         case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._jobsEnded) }()
         case 15: try { try decoder.decodeSingularMessageField(value: &_storage._health) }()
+        case 16: try { try decoder.decodeSingularDoubleField(value: &_storage._ageSeconds) }()
         default: break
         }
       }
@@ -2714,6 +2748,9 @@ nonisolated extension WireStatusReply: SwiftProtobuf.Message, SwiftProtobuf._Mes
       try { if let v = _storage._health {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 15)
       } }()
+      if _storage._ageSeconds.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._ageSeconds, fieldNumber: 16)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2738,6 +2775,7 @@ nonisolated extension WireStatusReply: SwiftProtobuf.Message, SwiftProtobuf._Mes
         if _storage._jobsSuspended != rhs_storage._jobsSuspended {return false}
         if _storage._jobsEnded != rhs_storage._jobsEnded {return false}
         if _storage._health != rhs_storage._health {return false}
+        if _storage._ageSeconds != rhs_storage._ageSeconds {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2903,7 +2941,7 @@ nonisolated extension WireNodeListRequest: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension WireNodeListReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".NodeListReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}nodes\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}nodes\0\u{3}age_seconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2912,6 +2950,7 @@ nonisolated extension WireNodeListReply: SwiftProtobuf.Message, SwiftProtobuf._M
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.nodes) }()
+      case 2: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
       default: break
       }
     }
@@ -2921,11 +2960,15 @@ nonisolated extension WireNodeListReply: SwiftProtobuf.Message, SwiftProtobuf._M
     if !self.nodes.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.nodes, fieldNumber: 1)
     }
+    if self.ageSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireNodeListReply, rhs: WireNodeListReply) -> Bool {
     if lhs.nodes != rhs.nodes {return false}
+    if lhs.ageSeconds != rhs.ageSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2963,7 +3006,7 @@ nonisolated extension WireNodeShowRequest: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension WireNodeShowReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".NodeShowReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}jobs\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}jobs\0\u{3}age_seconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2973,6 +3016,7 @@ nonisolated extension WireNodeShowReply: SwiftProtobuf.Message, SwiftProtobuf._M
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularMessageField(value: &self._node) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.jobs) }()
+      case 3: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
       default: break
       }
     }
@@ -2989,12 +3033,16 @@ nonisolated extension WireNodeShowReply: SwiftProtobuf.Message, SwiftProtobuf._M
     if !self.jobs.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.jobs, fieldNumber: 2)
     }
+    if self.ageSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireNodeShowReply, rhs: WireNodeShowReply) -> Bool {
     if lhs._node != rhs._node {return false}
     if lhs.jobs != rhs.jobs {return false}
+    if lhs.ageSeconds != rhs.ageSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3556,7 +3604,7 @@ nonisolated extension WireClusterMembersRequest: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension WireClusterMembersReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ClusterMembersReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{3}answered_by\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{3}answered_by\0\u{3}age_seconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3566,6 +3614,7 @@ nonisolated extension WireClusterMembersReply: SwiftProtobuf.Message, SwiftProto
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.members) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.answeredBy) }()
+      case 3: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
       default: break
       }
     }
@@ -3578,12 +3627,16 @@ nonisolated extension WireClusterMembersReply: SwiftProtobuf.Message, SwiftProto
     if !self.answeredBy.isEmpty {
       try visitor.visitSingularStringField(value: self.answeredBy, fieldNumber: 2)
     }
+    if self.ageSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireClusterMembersReply, rhs: WireClusterMembersReply) -> Bool {
     if lhs.members != rhs.members {return false}
     if lhs.answeredBy != rhs.answeredBy {return false}
+    if lhs.ageSeconds != rhs.ageSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3710,7 +3763,7 @@ nonisolated extension WireClusterVotersRequest: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension WireClusterVotersReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ClusterVotersReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}answered_by\0\u{1}leader\0\u{1}term\0\u{3}leader_since_unix_seconds\0\u{3}commit_index\0\u{3}applied_index\0\u{1}members\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}answered_by\0\u{1}leader\0\u{1}term\0\u{3}leader_since_unix_seconds\0\u{3}commit_index\0\u{3}applied_index\0\u{1}members\0\u{3}age_seconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3725,6 +3778,7 @@ nonisolated extension WireClusterVotersReply: SwiftProtobuf.Message, SwiftProtob
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.commitIndex) }()
       case 6: try { try decoder.decodeSingularUInt64Field(value: &self.appliedIndex) }()
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.members) }()
+      case 8: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
       default: break
       }
     }
@@ -3752,6 +3806,9 @@ nonisolated extension WireClusterVotersReply: SwiftProtobuf.Message, SwiftProtob
     if !self.members.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.members, fieldNumber: 7)
     }
+    if self.ageSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3763,6 +3820,7 @@ nonisolated extension WireClusterVotersReply: SwiftProtobuf.Message, SwiftProtob
     if lhs.commitIndex != rhs.commitIndex {return false}
     if lhs.appliedIndex != rhs.appliedIndex {return false}
     if lhs.members != rhs.members {return false}
+    if lhs.ageSeconds != rhs.ageSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5199,7 +5257,7 @@ nonisolated extension WireJobListRequest: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireJobListReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".JobListReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}jobs\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}jobs\0\u{3}age_seconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5208,6 +5266,7 @@ nonisolated extension WireJobListReply: SwiftProtobuf.Message, SwiftProtobuf._Me
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.jobs) }()
+      case 2: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
       default: break
       }
     }
@@ -5217,11 +5276,15 @@ nonisolated extension WireJobListReply: SwiftProtobuf.Message, SwiftProtobuf._Me
     if !self.jobs.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.jobs, fieldNumber: 1)
     }
+    if self.ageSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireJobListReply, rhs: WireJobListReply) -> Bool {
     if lhs.jobs != rhs.jobs {return false}
+    if lhs.ageSeconds != rhs.ageSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5293,7 +5356,7 @@ nonisolated extension WireJobShowRequest: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".JobShowReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{3}specification_json\0\u{1}checkpoints\0\u{3}recent_decisions\0\u{1}exit\0\u{1}speed\0\u{3}throttled_seconds\0\u{3}cpu_pressure\0\u{1}admission\0\u{3}memory_limit_bytes\0\u{3}memory_peak_bytes\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{3}specification_json\0\u{1}checkpoints\0\u{3}recent_decisions\0\u{1}exit\0\u{1}speed\0\u{3}throttled_seconds\0\u{3}cpu_pressure\0\u{1}admission\0\u{3}memory_limit_bytes\0\u{3}memory_peak_bytes\0\u{3}age_seconds\0")
 
   fileprivate class _StorageClass {
     var _job: WireJobSummary? = nil
@@ -5307,6 +5370,7 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
     var _admission: WireAdmission? = nil
     var _memoryLimitBytes: UInt64 = 0
     var _memoryPeakBytes: UInt64 = 0
+    var _ageSeconds: Double = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -5328,6 +5392,7 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
       _admission = source._admission
       _memoryLimitBytes = source._memoryLimitBytes
       _memoryPeakBytes = source._memoryPeakBytes
+      _ageSeconds = source._ageSeconds
     }
   }
 
@@ -5357,6 +5422,7 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
         case 9: try { try decoder.decodeSingularMessageField(value: &_storage._admission) }()
         case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._memoryLimitBytes) }()
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._memoryPeakBytes) }()
+        case 12: try { try decoder.decodeSingularDoubleField(value: &_storage._ageSeconds) }()
         default: break
         }
       }
@@ -5402,6 +5468,9 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
       if _storage._memoryPeakBytes != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._memoryPeakBytes, fieldNumber: 11)
       }
+      if _storage._ageSeconds.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._ageSeconds, fieldNumber: 12)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -5422,6 +5491,7 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
         if _storage._admission != rhs_storage._admission {return false}
         if _storage._memoryLimitBytes != rhs_storage._memoryLimitBytes {return false}
         if _storage._memoryPeakBytes != rhs_storage._memoryPeakBytes {return false}
+        if _storage._ageSeconds != rhs_storage._ageSeconds {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -5721,7 +5791,7 @@ nonisolated extension WireJobExplainRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension WireJobExplainReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".JobExplainReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}decisions\0\u{1}samples\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}decisions\0\u{1}samples\0\u{3}age_seconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5732,6 +5802,7 @@ nonisolated extension WireJobExplainReply: SwiftProtobuf.Message, SwiftProtobuf.
       case 1: try { try decoder.decodeSingularMessageField(value: &self._job) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.decisions) }()
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.samples) }()
+      case 4: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
       default: break
       }
     }
@@ -5751,6 +5822,9 @@ nonisolated extension WireJobExplainReply: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.samples.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.samples, fieldNumber: 3)
     }
+    if self.ageSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5758,6 +5832,7 @@ nonisolated extension WireJobExplainReply: SwiftProtobuf.Message, SwiftProtobuf.
     if lhs._job != rhs._job {return false}
     if lhs.decisions != rhs.decisions {return false}
     if lhs.samples != rhs.samples {return false}
+    if lhs.ageSeconds != rhs.ageSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -6,6 +6,7 @@ import GPU
 import LinuxSystem
 import Logging
 import NIO
+import Placement
 import QoS
 import Raft
 import Storage
@@ -26,7 +27,12 @@ final class ClusterBench: Sendable {
     private let folder = "/tmp/godwit-cluster-test-\(UInt32.random(in: 0 ... .max))"
     private let agents = Mutex<[ClusterAgent]>([])
 
-    init(fencing: FencingConfiguration = FencingConfiguration()) { self.fencing = fencing }
+    /// When members are given a vote.
+    let voterPlan: VoterPlan
+
+    init(fencing: FencingConfiguration = FencingConfiguration(), voterPlan: VoterPlan = VoterPlan()) {
+        (self.fencing, self.voterPlan) = (fencing, voterPlan)
+    }
 
     /// A partition timeout short enough to be waited for.
     static var shortFencing: FencingConfiguration {
@@ -114,7 +120,7 @@ final class ClusterBench: Sendable {
         }
     }
 
-    private func end() async {
+    func end() async {
         for agent in agents.withLock({ $0 }) { await agent.kill() }
         try? FileSystem.removeAll(folder)
     }
@@ -147,7 +153,7 @@ final class ClusterAgent: Sendable {
         raft.heartbeatInterval = .milliseconds(100)
         raft.electionTimeout = .seconds(1)
         raft.leaseMargin = .milliseconds(100)
-        raft.persistTimeout = .seconds(10)
+        raft.persistTimeout = .seconds(3)
         return raft
     }
 
@@ -229,6 +235,7 @@ final class ClusterAgent: Sendable {
             replica: replica,
             hub: hub,
             fencing: bench.fencing,
+            voterPlan: bench.voterPlan,
             logger: logger,
             now: now
         )
@@ -300,6 +307,13 @@ final class ClusterAgent: Sendable {
         }
         for task in running { task.cancel() }
         await replica.close()
+    }
+
+    /// Ends what the agent does among others as a stop of the service does.
+    func stopTakingPart() async {
+        let part = tasks.withLock { $0.removeLast() }
+        part.cancel()
+        await part.value
     }
 
     // MARK: Asking it

@@ -277,14 +277,22 @@ final class RecordingService: RPCHandler {
 
 /// Who leads and who holds what, as a test says.
 final class FixedRouting: CallRouting {
-    private let state = Mutex<(leader: LeaderView, holders: [String: JobHolder], questionCount: Int)>(
-        (.unknown(votersAnswering: 1, voterCount: 3), [:], 0)
-    )
+    private struct State {
+        var leader = LeaderView.unknown(votersAnswering: 1, voterCount: 3)
+        var holders: [String: JobHolder] = [:]
+        var questionCount = 0
+        var isDeposed = false
+    }
+    private let state = Mutex(State())
 
     /// How often it was asked who leads.
     var questionCount: Int { state.withLock { $0.questionCount } }
     func lead(_ leader: LeaderView) { state.withLock { $0.leader = leader } }
     func hold(_ job: String, _ holder: JobHolder) { state.withLock { $0.holders[job] = holder } }
+
+    func isUpToDate() async -> Bool { state.withLock { $0.leader == .here && !$0.isDeposed } }
+    /// Says that it leads and is wrong.
+    func depose() { state.withLock { $0.isDeposed = true } }
 
     func leader() async -> LeaderView {
         state.withLock { state in

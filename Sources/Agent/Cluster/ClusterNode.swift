@@ -407,6 +407,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         return .unknown(votersAnswering: voters.count - silent, voterCount: voters.count)
     }
 
+    func isUpToDate() async -> Bool { await replica.isUpToDate() }
+
     func holder(ofJob reference: String) async -> JobHolder {
         guard let record = try? await replica.state.resolve(reference) else { return .unknown }
         guard record.state.mayHaveContainer, let holder = record.node else { return .nobody }

@@ -23,8 +23,17 @@ extension ControlService {
         }
     }
 
-    /// A node as the replicated state knows it; what only its agent knows is left out.
-    func wire(_ record: NodeRecord, _ state: ClusterState) -> WireNode {
+    /// What gossip has told of the other nodes.
+    func toldFacts() async -> [NodeID: NodeFactsSummary] {
+        var told: [NodeID: NodeFactsSummary] = [:]
+        for member in await gossip?.members() ?? [] where !member.facts.bytes.isEmpty {
+            told[member.node] = try? NodeFactsSummary.decode(member.facts.bytes.span)
+        }
+        return told
+    }
+
+    /// A node as the replicated state and gossip know it; what only its agent knows is left out.
+    func wire(_ record: NodeRecord, _ state: ClusterState, _ facts: NodeFactsSummary? = nil) -> WireNode {
         let jobs = state.liveJobs.filter { $0.state.mayHaveContainer && $0.node == record.node }
         var wire = WireNode()
         wire.name = record.node.rawValue
@@ -37,6 +46,13 @@ extension ControlService {
         wire.allocatedVcpus = jobs.reduce(0) { $0 + $1.allocation.rawValue }
         wire.memoryBytes = UInt64(max(0, record.memory.rawValue))
         wire.runningJobs = UInt32(jobs.count)
+        if let facts, record.state == .active {
+            wire.usedVcpus = facts.load.used.rawValue
+            if facts.load.memoryTotal > .zero {
+                wire.memoryBytes = UInt64(facts.load.memoryTotal.rawValue)
+                wire.memoryUsedBytes = UInt64(max(0, facts.load.memoryUsed.rawValue))
+            }
+        }
         return wire
     }
 
@@ -84,11 +100,13 @@ extension ControlService {
     }
 
     func clusterMembers(_ call: RPCCall) async throws {
+        let age = await age()
         let state = await replica.state
         let group = await replica.status
         let moment = ContinuousClock.now
         let gossiping = await gossip?.members() ?? []
         var reply = WireClusterMembersReply()
+        reply.ageSeconds = age
         reply.answeredBy = node.node.rawValue
         for record in state.nodes {
             let member = RaftMemberID(rawValue: record.member)
@@ -127,10 +145,12 @@ extension ControlService {
     }
 
     func clusterVoters(_ call: RPCCall) async throws {
+        let age = await age()
         let state = await replica.state
         let group = await replica.status
         let moment = ContinuousClock.now
         var reply = WireClusterVotersReply()
+        reply.ageSeconds = age
         reply.answeredBy = node.node.rawValue
         reply.leader = name(of: group.leader, state) ?? ""
         reply.term = group.term.rawValue

@@ -7,11 +7,13 @@ import Transport
 // Everything that changes nothing.
 extension ControlService {
     func status(_ call: RPCCall) async throws {
+        let age = await age()
         let state = await replica.state
         let jobs = state.jobs
         let standings = await controller.allStandings
         let group = await replica.status
         var reply = WireStatusReply()
+        reply.ageSeconds = age
         reply.cluster = node.cluster.rawValue
         reply.agentVersion = AgentProgram.version
         reply.leader = name(of: group.leader, state) ?? ""
@@ -59,11 +61,16 @@ extension ControlService {
 
     func nodeList(_ call: RPCCall) async throws {
         var reply = WireNodeListReply()
+        reply.ageSeconds = await age()
         let own = await wireNode()
         let state = await replica.state
+        let told = await toldFacts()
         reply.nodes =
             state.nodes.isEmpty
-            ? [own] : state.nodes.filter { $0.state != .left }.map { $0.node == node.node ? own : wire($0, state) }
+            ? [own]
+            : state.nodes.filter { $0.state != .left }.map { record in
+                record.node == node.node ? own : wire(record, state, told[record.node])
+            }
         call.reply(reply)
     }
 
@@ -74,13 +81,15 @@ extension ControlService {
             let state = await replica.state
             if let record = state.node(NodeID(rawValue: request.node)) {
                 var reply = WireNodeShowReply()
-                reply.node = wire(record, state)
+                reply.ageSeconds = await age()
+                reply.node = wire(record, state, await toldFacts()[record.node])
                 for job in state.liveJobs where job.node == record.node { reply.jobs.append(await summary(job)) }
                 return call.reply(reply)
             }
             throw RPCFailure(.notFound, "there is no node '\(request.node)'; `godwit node list` shows every node")
         }
         var reply = WireNodeShowReply()
+        reply.ageSeconds = await age()
         reply.node = await wireNode()
         for record in await replica.state.liveJobs where record.node == node.node {
             reply.jobs.append(await summary(record))
@@ -122,6 +131,7 @@ extension ControlService {
             throw RPCFailure(.invalid, "there is no state '\(unknown)'; the states are \(known)")
         }
         var reply = WireJobListReply()
+        reply.ageSeconds = await age()
         for record in await replica.state.jobs
         where (states.isEmpty ? request.includeEnded || !record.state.isFinal : states.contains(record.state.rawValue))
         {
@@ -131,9 +141,11 @@ extension ControlService {
     }
 
     func show(_ call: RPCCall) async throws {
+        let age = await age()
         let record = try await job(try call.decode(WireJobShowRequest.self).job)
         let standing = await controller.standing(of: record.id)
         var reply = WireJobShowReply()
+        reply.ageSeconds = age
         reply.job = await summary(record)
         reply.specificationJson = record.specification.document.jsonText
         reply.checkpoints = record.catalog.filter { $0.state != .retiring }.map(\.wire)
@@ -156,9 +168,11 @@ extension ControlService {
 
     func explain(_ call: RPCCall) async throws {
         let request = try call.decode(WireJobExplainRequest.self)
+        let age = await age()
         let record = try await job(request.job)
         let limit = request.limit == 0 ? 1000 : Int(min(request.limit, 10_000))
         var reply = WireJobExplainReply()
+        reply.ageSeconds = age
         reply.job = await summary(record)
         reply.decisions = try await replica.decisions(of: record.id, after: 0, limit: limit).map {
             $0.wire(jobName: record.specification.name)

@@ -182,6 +182,13 @@ struct ControlService: RPCHandler {
         }
     }
 
+    /// How old what this agent knows may be, in seconds: nothing that was acknowledged longer ago is missing. 0 of a leader.
+    func age() async -> Double {
+        if await replica.isUpToDate() { return 0 }
+        let contact = await replica.status.lastLeaderContact ?? node.startedAt
+        return max(0.001, contact.duration(to: .now).inSeconds)
+    }
+
     func summary(_ record: JobRecord) async -> WireJobSummary {
         record.wireSummary(standing: await controller.standing(of: record.id), now: now())
     }

@@ -1,4 +1,6 @@
 import ControlMessages
+import NIO
+import SwiftProtobuf
 import Transport
 
 /// Where in the cluster a method is answered.
@@ -55,6 +57,28 @@ extension WireMethod {
 }
 
 extension RPCRequest {
+    /// The request as it may be asked twice with the effect of once; nil when that is not known to do no harm.
+    ///
+    /// A submission without a key is given one, by which the cluster knows it again (`Submission.idempotencyKey`).
+    var repeatable: RPCRequest? {
+        switch method {
+        case .nodeList, .nodeShow, .jobList, .jobShow, .jobExplain, .jobPlan, .clusterMembers, .clusterVoters,
+            .keyringList, .revocationList:
+            return self
+        // The same again changes nothing.
+        case .nodeCordon, .nodeDrain, .nodeUndrain, .certificateRevoke: return self
+        case .jobSubmit:
+            guard var submission = try? decode(WireJobSubmitRequest.self) else { return nil }
+            guard submission.idempotencyKey.isEmpty else { return self }
+            var generator = SystemRandomNumberGenerator()
+            submission.idempotencyKey =
+                "agent-\(String(generator.next() as UInt64, radix: 16))\(String(generator.next() as UInt64, radix: 16))"
+            guard let bytes: [UInt8] = try? submission.serializedBytes() else { return nil }
+            return RPCRequest(method: method, payload: ByteBuffer(bytes: bytes), peer: peer)
+        default: return nil
+        }
+    }
+
     /// The job or the node that the request names; empty when it names none or cannot be read, which its handler then tells.
     var subject: String {
         switch method {

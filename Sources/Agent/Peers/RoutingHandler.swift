@@ -1,6 +1,7 @@
 import ClusterModel
 import ControlMessages
 import NIO
+import Synchronization
 import TLS
 import Transport
 
@@ -26,6 +27,9 @@ enum JobHolder: Sendable, Equatable {
 protocol CallRouting: Sendable {
     /// Who leads now.
     func leader() async -> LeaderView
+
+    /// Whether this agent leads for certain and sees everything that was acknowledged to anybody before this call.
+    func isUpToDate() async -> Bool
 
     /// Which node holds the job with this name or identity.
     func holder(ofJob reference: String) async -> JobHolder
@@ -122,13 +126,25 @@ struct RoutingHandler: RPCHandler {
 
     private func askLeader(_ call: RPCCall, _ arrival: Arrival, elseHere: Bool) async throws {
         let patienceEnd = ContinuousClock.now + leaderPatience
+        // The same request each time, so that a submission is known again.
+        let repeatable = call.request.repeatable
         while true {
             let refusal: RPCFailure
             switch await routing.leader() {
+            case .here where elseHere:
+                // A leader that others have replaced must not answer with what it has as if it were the latest.
+                if await routing.isUpToDate() { return try await answer(call) }
+                refusal = RPCFailure(
+                    .unavailable,
+                    "node \(node) cannot be sure that it leads; try again",
+                    wasNotBegun: true
+                )
+                if arrival != .fromCaller { throw refusal }
+                if case .at = await routing.leader() { continue }
             case .here: return try await answer(call)
             case .at(let leader) where arrival == .fromCaller:
                 do {
-                    return try await link.forward(call.forwarded(to: .leader), to: leader, answering: call.sink)
+                    return try await pass(call, repeatable, to: leader)
                 } catch let failure as RPCFailure
                     where failure.wasNotBegun || elseHere && call.mayBeAnsweredElsewhere(after: failure)
                 {
@@ -156,6 +172,42 @@ struct RoutingHandler: RPCHandler {
             // An election takes tens of milliseconds, and this is the only place that waits for one.
             try await Task.sleep(for: .milliseconds(10))
         }
+    }
+
+    /// Passes a call on to the leader; one that may be repeated only for as long as that is the leader.
+    ///
+    /// A leader that hangs, or is cut off, would else keep its callers until the connection is given up, long after there is another. It may
+    /// carry the call out all the same, later: that is why it must be repeatable.
+    private func pass(_ call: RPCCall, _ repeatable: RPCRequest?, to leader: NodeID) async throws {
+        guard let repeatable else {
+            return try await link.forward(call.forwarded(to: .leader), to: leader, answering: call.sink)
+        }
+        let forwarded = ForwardedCall(request: repeatable, target: .leader, deadline: call.deadline)
+        let held = HeldReply()
+        do {
+            try await withThrowingTaskGroup { group in
+                group.addTask(name: "call.forward") { try await link.forward(forwarded, to: leader, answering: held) }
+                group.addTask(name: "call.watch") {
+                    var pause: Duration = .milliseconds(100)
+                    repeat {
+                        try await Task.sleep(for: pause)
+                        pause = .milliseconds(50)
+                    } while await routing.leader() == .at(leader)
+                    throw RPCFailure(
+                        .unavailable,
+                        "node \(leader) does not lead any more; try again",
+                        wasNotBegun: true
+                    )
+                }
+                defer { group.cancelAll() }
+                try await group.next()
+            }
+        } catch {
+            // The answer may have come while it was given up.
+            guard let bytes = held.bytes else { throw error }
+            return call.sink.reply(bytes)
+        }
+        if let bytes = held.bytes { call.sink.reply(bytes) }
     }
 
     private func answerForwarded(_ call: RPCCall) async throws {
@@ -189,6 +241,14 @@ struct RoutingHandler: RPCHandler {
             .passedOn(forward.target == .holder ? .holder : .leader)
         )
     }
+}
+
+/// Keeps the answer of a call that may still be asked elsewhere.
+private final class HeldReply: RPCSink {
+    private let reply = Mutex<ByteBuffer?>(nil)
+    var bytes: ByteBuffer? { reply.withLock { $0 } }
+    func reply(_ bytes: ByteBuffer) { reply.withLock { $0 = bytes } }
+    func send(_ bytes: ByteBuffer) async throws { reply(bytes) }
 }
 
 extension RPCCall {

@@ -38,7 +38,8 @@ extension ClusterOptions {
         switch outputOptions.output {
         case .json: try surroundings.output.send(jsonText(message, isIndented: surroundings.output.isTerminal))
         case .table:
-            let lines = table(outputOptions.presentation(on: surroundings.output, in: surroundings))
+            let style = outputOptions.presentation(on: surroundings.output, in: surroundings)
+            let lines = style.ageNote(of: message) + table(style)
             if !lines.isEmpty { try surroundings.output.send(lines.joined(separator: "\n") + "\n") }
         }
     }
@@ -65,12 +66,13 @@ extension ClusterOptions {
                 let answer = try await ask(connection)
                 if isLive {
                     let style = outputOptions.presentation(on: surroundings.output, in: surroundings)
-                    try surroundings.output.send(screen.redraw(table(answer, style)))
+                    try surroundings.output.send(screen.redraw(style.ageNote(of: answer) + table(answer, style)))
                 } else {
                     let style = outputOptions.presentation(on: surroundings.output, in: surroundings)
                     let text =
                         outputOptions.output == .json
-                        ? try jsonText(answer, isIndented: false) : table(answer, style).joined(separator: "\n") + "\n"
+                        ? try jsonText(answer, isIndented: false)
+                        : (style.ageNote(of: answer) + table(answer, style)).joined(separator: "\n") + "\n"
                     if text != printed { try surroundings.output.send(text) }
                     printed = text
                 }
@@ -123,4 +125,23 @@ struct WatchOptions: ParsableArguments {
 
     /// The time between two questions; nil when there is only one.
     var period: Duration? { watch ? max(interval, .milliseconds(100)) : nil }
+}
+
+extension Presentation {
+    /// A line that says how old an answer is, when its agent has not heard from a leader for a while.
+    func ageNote(of message: any Message) -> [String] {
+        let age: Double =
+            switch message {
+            case let reply as WireNodeListReply: reply.ageSeconds
+            case let reply as WireNodeShowReply: reply.ageSeconds
+            case let reply as WireJobListReply: reply.ageSeconds
+            case let reply as WireJobShowReply: reply.ageSeconds
+            case let reply as WireJobExplainReply: reply.ageSeconds
+            case let reply as WireClusterMembersReply: reply.ageSeconds
+            case let reply as WireClusterVotersReply: reply.ageSeconds
+            default: 0
+            }
+        guard age > 2 else { return [] }
+        return ["As of \(length(age)) ago, or older: the agent that answers hears no leader. 'godwit status' says why."]
+    }
 }
