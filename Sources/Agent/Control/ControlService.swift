@@ -182,7 +182,9 @@ struct ControlService: RPCHandler {
         }
     }
 
-    /// How old what this agent knows may be, in seconds: nothing that was acknowledged longer ago is missing. 0 of a leader.
+    /// How old what this agent knows may be, in seconds: nothing that was acknowledged longer ago is missing.
+    ///
+    /// 0 of a leader.
     func age() async -> Double {
         if await replica.isUpToDate() { return 0 }
         let contact = await replica.status.lastLeaderContact ?? node.startedAt
