@@ -130,6 +130,8 @@ extension ControlService {
                 wire.lastHeardSeconds = 0
             } else if let contact = group.peers.first(where: { $0.id == member })?.contact {
                 wire.lastHeardSeconds = contact.duration(to: moment).inSeconds
+            } else if member == group.leader, let contact = group.lastLeaderContact {
+                wire.lastHeardSeconds = contact.duration(to: moment).inSeconds
             } else {
                 wire.lastHeardSeconds = -1
             }

@@ -26,7 +26,7 @@ extension Presentation {
                 .init(member.state + service, stateTone(member.state, isServing: service.isEmpty)),
                 .init(member.gossip, gossipTone(member.gossip)),
                 .init(member.consensus, member.consensus == "leader" ? .strong : .plain),
-                .init(heard < 0 ? "never" : heard == 0 ? "itself" : ago(heard)),
+                .init(heard < 0 ? (member.gossip.isEmpty ? "never" : "by gossip") : heard == 0 ? "itself" : ago(heard)),
                 .init(String(member.incarnation)), .init(member.version),
             ]
         }
