@@ -52,6 +52,9 @@ extension ControlService {
                 wire.memoryBytes = UInt64(facts.load.memoryTotal.rawValue)
                 wire.memoryUsedBytes = UInt64(max(0, facts.load.memoryUsed.rawValue))
             }
+            // By the node's own wall clock.
+            if facts.startedAt > 0 { wire.uptimeSeconds = max(0, now().seconds - Double(facts.startedAt)) }
+            wire.kernel = facts.kernel
         }
         return wire
     }
