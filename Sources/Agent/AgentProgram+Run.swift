@@ -278,6 +278,8 @@ extension AgentProgram {
             renewal,
             departure,
             ControlServerService(server: server, grace: configuration.shutdown.grace),
+            // The last of these is the first to stop.
+            LeadershipService(replica: replica),
         ]
         if configuration.metrics.isEnabled {
             services.append(

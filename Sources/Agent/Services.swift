@@ -15,6 +15,18 @@ struct ControllerService: Service {
     }
 }
 
+/// Hands the cluster over to another agent before this one stops, so that nobody has to wait for an election.
+///
+/// It stops before all others that need the network: who is to lead next answers through the server that is about to close.
+struct LeadershipService: Service {
+    let replica: Replica
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        await replica.handOver()
+    }
+}
+
 /// Serves the control plane until the agent stops, then lets open calls finish.
 struct ControlServerService: Service {
     let server: RPCServer
