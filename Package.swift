@@ -164,8 +164,8 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "AgentConfiguration", "Checkpointing", "ClusterModel", "ClusterState", "Containers",
-                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "QoS", "Raft", "ResourceSamples", "Storage",
-                "SWIM", "TLS", "Transport", logging, metrics, nio, protobuf,
+                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "Placement", "QoS", "Raft", "ResourceSamples",
+                "Storage", "SWIM", "TLS", "Transport", logging, metrics, nio, protobuf,
             ]
         ),
         .testTarget(

@@ -33,6 +33,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     private struct View {
         var standing: PeerStanding?
         var isAlone = true
+        /// Whether the first other member is being taken in: from before that on, this one's right to run must end some day.
+        var isTakingIn = false
         /// Where others reach this agent; known when it listens.
         var address: PeerAddress?
         /// Nodes that left, whose members are out of the group.
@@ -164,7 +166,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             fence.note(isAlone: false, applied: status.applied)
             return
         }
-        guard !status.isAlone else {
+        guard !status.isAlone || view.withLock(\.isTakingIn) else {
             fence.note(isAlone: true, applied: status.applied)
             return
         }
@@ -313,6 +315,9 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             )
         )
         directory.learn(node, member: request.member, address: request.address, from: .joined)
+        view.withLock { $0.isTakingIn = true }
+        defer { view.withLock { $0.isTakingIn = false } }
+        fence.note(isAlone: false, applied: await replica.status.applied)
         try await makeMember(request.member)
         await learn()
         let status = await replica.status

@@ -60,6 +60,7 @@ actor Replica {
     private var lastFailure: (any Error)?
     /// Set when an entry cannot be understood: this member then stands still rather than differ from the others.
     private(set) var standstill: String?
+    private var isClosed = false
     private var wasLeader = false
 
     /// Proposals that may wait; more are refused at once.
@@ -167,6 +168,9 @@ actor Replica {
             let rest = encoded.dropFirst(done.count).map { $0 }
             let left = numbers.dropFirst(done.count)
             if let standstill { throw ReplicationError(isUnknown: false, description: standstill) }
+            if isClosed {
+                throw ReplicationError(isUnknown: false, description: "This agent has stopped; ask another one.")
+            }
             if !node.isLeader, isAlone {
                 node.tick(now: clock())
                 pump()
@@ -303,7 +307,7 @@ actor Replica {
 
     /// Takes messages of other members.
     func receive(_ messages: [Raft.Message]) {
-        guard standstill == nil else { return }
+        guard standstill == nil, !isClosed else { return }
         let now = clock()
         for message in messages { node.receive(message, now: now) }
         pump()
@@ -390,7 +394,7 @@ actor Replica {
 
     /// Takes all that the member wants done and begins with it.
     private func pump() {
-        guard standstill == nil else { return }
+        guard standstill == nil, !isClosed else { return }
         while let ready = node.ready() {
             if !ready.prompt.isEmpty { link.send(ready.prompt) }
             work.append(ready)
@@ -403,7 +407,7 @@ actor Replica {
     }
 
     private func carryOut() async {
-        while standstill == nil, !work.isEmpty || wantsSnapshot {
+        while standstill == nil, !isClosed, !work.isEmpty || wantsSnapshot {
             let taken = work
             work = []
             var batch = ReplicaDisk.batch(of: taken)
@@ -423,7 +427,7 @@ actor Replica {
             if wantsSnapshot || applied >= snapshotIndex + snapshotInterval { await takeSnapshot() }
         }
         isWorking = false
-        if !history.isEmpty { scheduleHistory() }
+        if !history.isEmpty, !isClosed { scheduleHistory() }
         let waiting = workWaiters
         workWaiters = []
         for waiter in waiting { waiter.resume() }
@@ -575,7 +579,7 @@ actor Replica {
             let sweep = clock() + .seconds(1)
             next = min(next ?? sweep, sweep)
         }
-        guard let next, standstill == nil else { return }
+        guard let next, standstill == nil, !isClosed else { return }
         if let ticker, ticker.at <= next { return }
         ticker?.task.cancel()
         let task = Task(name: "replica.tick") {
@@ -606,8 +610,16 @@ actor Replica {
         pump()
     }
 
-    /// Ends the member's clock; nothing is applied any more.
+    /// Ends the member: it takes nothing in, says nothing, and applies nothing any more.
     func close() {
+        isClosed = true
+        let unknown = ReplicationError(
+            isUnknown: true,
+            description: "It is not known whether the change was made: this agent stops. Ask another one."
+        )
+        for waiter in waiters.values { waiter.resume(with: .failure(unknown)) }
+        waiters = [:]
+        failReads()
         ticker?.task.cancel()
         ticker = nil
         historyTimer?.cancel()

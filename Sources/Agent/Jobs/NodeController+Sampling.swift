@@ -16,7 +16,6 @@ extension NodeController {
         sample(at: moment)
         metrics.samplingPass.record(duration: began.duration(to: .now))
         let state = await replica.state
-        if fence.mustEnd { endFenced(state) }
         var changes: [AllocationChange] = []
         if isDue(lastControlPass, every: settings.controlPeriod) {
             lastControlPass = steady()

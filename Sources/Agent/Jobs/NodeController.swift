@@ -175,6 +175,7 @@ actor NodeController {
                 for await _ in subscription.changes { await self.reconcile(subscription.take()) }
             }
             group.addTask(name: "node.tick") { await self.tickUntilCancelled() }
+            group.addTask(name: "node.fence") { await self.fenceUntilCancelled() }
             await group.waitForAll()
         }
         isStopping = true
@@ -191,6 +192,16 @@ actor NodeController {
             await tick()
             next = max(next + settings.period, .now)
             try? await Task.sleep(until: next, clock: .continuous)
+        }
+    }
+
+    /// Ends what this node has no right to run any more.
+    ///
+    /// Not with the samples: those wait for a leader to take them, and without one they wait for long.
+    private func fenceUntilCancelled() async {
+        while !Task.isCancelled {
+            if fence.mustEnd { endFenced(await replica.state) }
+            try? await Task.sleep(for: min(settings.period, .milliseconds(500)))
         }
     }
 
