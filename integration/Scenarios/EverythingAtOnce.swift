@@ -53,6 +53,10 @@ private struct WorstDay {
         for number in 1...10 { try await work.submit("lasting-\(number)", seconds: 100_000, ends: false) }
         await work.begin(jobsPerSecond: 2.2)
         let (first, _) = try await cluster.agreedLeader(of: cluster.agents)
+        _ = try await run.eventually("the start of ten lasting jobs", within: minute, every: .milliseconds(200)) {
+            let lasting = try await cluster.running(asking: first).filter { $0.name.hasPrefix("lasting-") }
+            return lasting.count == 10 ? true : nil
+        }
         guard let worker = cluster.others(than: first).last else { return }
         try await freeze(worker, "a worker")
         try await cluster.expectVoters(3, within: .seconds(120))
