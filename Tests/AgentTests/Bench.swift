@@ -222,6 +222,14 @@ final class Bench: Sendable {
         while await controller.isBusy(with: id), !Task.isCancelled { await Task.yield() }
     }
 
+    /// Waits until the room that was kept for a job is free again, which the next pass sees to at the latest.
+    func released(_ id: JobID) async {
+        while await controller.claims[id] != nil, !Task.isCancelled {
+            await controller.tick()
+            await Task.yield()
+        }
+    }
+
     /// Moves time second by second, with a pass after each.
     func advance(_ seconds: Int) async {
         for _ in 0..<seconds {
