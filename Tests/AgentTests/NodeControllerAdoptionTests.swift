@@ -55,7 +55,9 @@ struct NodeControllerAdoptionTests {
         #expect(!bench.host.journal.contains { $0.hasPrefix("start") })
         #expect(await bench.controller.claims[id]?.memory == .gibibytes(1))
         await bench.advance(6)
-        #expect(try await bench.job(id).ledger.total == .seconds(33))
+        // Every other pass writes it down, and the agent makes passes of its own between those of the test.
+        let total = try await bench.job(id).ledger.total
+        #expect(total >= .seconds(32) && total <= .seconds(33), "it is counted on from what it had consumed")
         bench.host.end(bench.key(id), .exited(code: 0))
         try await bench.until(id, "it completed") { $0.state == .completed }
         await bench.stop()
