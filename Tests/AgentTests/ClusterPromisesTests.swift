@@ -103,31 +103,6 @@ struct ClusterPromisesTests {
         }
     }
 
-    @Test func aLeaderWhoseDiskStandsStillIsReplaced() async throws {
-        let disk = HeldStateStore(InMemoryStateStore())
-        try await ClusterBench.with(
-            ["a", "b", "c"],
-            store: { $0 == "a" ? disk as any StateStoring : InMemoryStateStore() }
-        ) {
-            bench,
-            agents in
-            // The founder leads unless the machine was slow.
-            try await ClusterBench.until {
-                for agent in agents.dropFirst() where await agent.replica.status.isLeader {
-                    await agent.replica.handOver()
-                }
-                return await agents[0].replica.isUpToDate()
-            }
-            let gate = disk.hold()
-            // Refused while no new leader is known; the same submission again makes no second job.
-            try await ClusterBench.until { (try? await agents[1].submit("while-it-stands")) != nil }
-            #expect(await !agents[0].replica.isUpToDate())
-            let next = try await bench.leader(among: Array(agents.dropFirst()))
-            #expect(await next.replica.state.liveJobs.map(\.specification.name) == ["while-it-stands"])
-            gate.open()
-        }
-    }
-
     @Test func membersAreGivenAVoteByThePlan() async throws {
         let bench = ClusterBench(voterPlan: VoterPlan(settle: .milliseconds(300)))
         do {
