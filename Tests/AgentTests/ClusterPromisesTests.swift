@@ -40,6 +40,8 @@ struct ClusterPromisesTests {
             let leader = try await bench.leader(among: agents)
             let away = try #require(agents.last { $0.node != leader.node && !$0.host.running.isEmpty })
             let moving = away.host.running.map(\.job)
+            // Whoever's start is not reported yet is ended by its shim, and there is none here.
+            try await ClusterBench.until { await away.controller.operations.isEmpty }
             let rest = agents.filter { $0.node != away.node }
             Self.cut(bench, away, from: agents)
             let began = ContinuousClock.now
