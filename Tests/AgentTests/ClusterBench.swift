@@ -120,6 +120,16 @@ final class ClusterBench: Sendable {
         }
     }
 
+    /// Asks again while no leader is known, as every user has to.
+    static func oncePossible<Value>(_ ask: () async throws -> Value) async throws -> Value {
+        while true {
+            do { return try await ask() } catch let failure as RPCFailure where failure.code == .unavailable {
+                try Task.checkCancellation()
+                try await Task.sleep(for: .milliseconds(10))  // polls: elections take real time
+            }
+        }
+    }
+
     func end() async {
         for agent in agents.withLock({ $0 }) { await agent.kill() }
         try? FileSystem.removeAll(folder)
@@ -350,7 +360,7 @@ final class ClusterAgent: Sendable {
             request.document.content = .init(document.utf8)
             request.idempotencyKey = name
         }
-        let reply = try await ask(.jobSubmit, request, WireJobSubmitReply.self)
+        let reply = try await ClusterBench.oncePossible { try await ask(.jobSubmit, request, WireJobSubmitReply.self) }
         return JobID(rawValue: reply.id)
     }
 }
