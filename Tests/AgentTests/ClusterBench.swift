@@ -319,13 +319,6 @@ final class ClusterAgent: Sendable {
         await replica.close()
     }
 
-    /// Ends what the agent does among others as a stop of the service does.
-    func stopTakingPart() async {
-        let part = tasks.withLock { $0.removeLast() }
-        part.cancel()
-        await part.value
-    }
-
     // MARK: Asking it
 
     static let user = PeerIdentity.user(

@@ -95,16 +95,6 @@ struct ClusterPromisesTests {
 
     // MARK: Who leads
 
-    @Test func aLeaderThatStopsHandsOver() async throws {
-        try await ClusterBench.with(["a", "b", "c"]) { bench, agents in
-            let leader = try await bench.leader(among: agents)
-            await leader.stopTakingPart()
-            #expect(await !leader.replica.status.isLeader)
-            let next = try await bench.leader(among: agents.filter { $0.node != leader.node })
-            try await next.submit("after")
-        }
-    }
-
     @Test func membersAreGivenAVoteByThePlan() async throws {
         let bench = ClusterBench(voterPlan: VoterPlan(settle: .milliseconds(300)))
         do {
