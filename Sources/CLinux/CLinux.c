@@ -4,13 +4,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -19,6 +26,10 @@
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 // Numbers that C libraries older than the kernel lack; the same on every architecture since Linux 5.1.
 #ifndef SYS_pidfd_send_signal
@@ -74,6 +85,15 @@ int godwit_boot_timer(void) { return timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC 
 int godwit_set_boot_timer(int timer, int64_t nanoseconds) {
     struct itimerspec when = {.it_value = {nanoseconds / 1000000000, nanoseconds % 1000000000}};
     return timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+int godwit_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t registers[4]) {
+#ifdef __x86_64__
+    return __get_cpuid_count(leaf, subleaf, &registers[0], &registers[1], &registers[2], &registers[3]);
+#else
+    (void)leaf, (void)subleaf, (void)registers;
+    return 0;
+#endif
 }
 
 int godwit_set_thread_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
@@ -189,6 +209,45 @@ int godwit_mount(
 
 int godwit_unmount(const char *target, int flags) { return umount2(target, flags); }
 
+int godwit_trace_exit(pid_t pid) {
+    return ptrace(PTRACE_SEIZE, pid, NULL, (void *)(unsigned long)PTRACE_O_TRACEEXIT) < 0 ? -1 : 0;
+}
+
+int godwit_is_exit_stop(int status) {
+    return WIFSTOPPED(status) && status >> 8 == (SIGTRAP | (PTRACE_EVENT_EXIT << 8));
+}
+
+int godwit_traced_status(pid_t pid) {
+    unsigned long status = 0;
+    return ptrace(PTRACE_GETEVENTMSG, pid, NULL, &status) < 0 ? -1 : (int)status;
+}
+
+int godwit_trace_continue(pid_t pid, int signal) {
+    return ptrace(PTRACE_CONT, pid, NULL, (void *)(unsigned long)signal) < 0 ? -1 : 0;
+}
+
+int godwit_child_events(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) return -1;
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void godwit_clear_child_events(int descriptor) {
+    struct signalfd_siginfo info;
+    while (read(descriptor, &info, sizeof info) == sizeof info) {
+    }
+}
+
+int godwit_socket_pair(int *first, int *second) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return -1;
+    *first = ends[0];
+    *second = ends[1];
+    return 0;
+}
+
 int godwit_userfaultfd(void) { return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK); }
 
 int godwit_clock_is_synchronized(void) {
@@ -210,3 +269,38 @@ const unsigned long GODWIT_MS_SLAVE = MS_SLAVE;
 const unsigned long GODWIT_MS_NOATIME = MS_NOATIME;
 const int GODWIT_MNT_DETACH = MNT_DETACH;
 const int GODWIT_UMOUNT_NOFOLLOW = UMOUNT_NOFOLLOW;
+
+int godwit_enter_network(int descriptor) { return setns(descriptor, CLONE_NEWNET); }
+
+int godwit_tap(const char *name) {
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
+    if (strlen(name) >= sizeof request.ifr_name) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    strcpy(request.ifr_name, name);
+    int device = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (device < 0) return -1;
+    if (ioctl(device, TUNSETIFF, &request) < 0) {
+        int code = errno;
+        close(device);
+        errno = code;
+        return -1;
+    }
+    return device;
+}
+
+int godwit_frame_socket(const char *interface) {
+    unsigned int index = if_nametoindex(interface);
+    if (index == 0) return -1;
+    int packets = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    if (packets < 0) return -1;
+    struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_ifindex = (int)index};
+    if (bind(packets, (struct sockaddr *)&address, sizeof address) < 0) {
+        int code = errno;
+        close(packets);
+        errno = code;
+        return -1;
+    }
+    return packets;
+}

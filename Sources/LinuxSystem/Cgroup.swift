@@ -200,6 +200,11 @@ package struct Cgroup: Sendable, Equatable {
         return found.sorted()
     }
 
+    /// The file that lists its processes, without those of cgroups below it.
+    package var processList: String? {
+        ["freezer", "pids", "memory", "cpu"].lazy.compactMap { self.folder($0) }.first.map { "\($0)/cgroup.procs" }
+    }
+
     private static func collectProcesses(_ folder: String, into found: inout Set<Int32>) throws {
         do {
             let bytes = try FileSystem.read(folder + "/cgroup.procs", limit: 16 << 20)

@@ -81,6 +81,20 @@ package enum Mounts {
         }
     }
 
+    /// Takes everything off that is mounted on a folder or below it, lazily and the newest first; nothing there is no error.
+    ///
+    /// For folders in which a program that was killed may have left mounts: what is removed below one of them would be removed from
+    /// whatever is mounted.
+    package static func unmountAll(within folder: String) throws(SystemError) {
+        let mounts: [MountEntry]
+        do { mounts = try Machine.mounts() } catch {
+            throw (error as? SystemError) ?? SystemError("read the mounts of", "/proc/self/mountinfo", code: EINVAL)
+        }
+        for place in mounts.map(\.mountPoint).reversed() where place == folder || place.hasPrefix("\(folder)/") {
+            try unmount(place, isLazy: true)
+        }
+    }
+
     /// Whether something is mounted exactly there, in this mount namespace.
     package static func isMountPoint(_ path: String) throws -> Bool {
         try Machine.mounts().contains { $0.mountPoint == path }

@@ -285,6 +285,13 @@ extension NodeProbe {
         return folder
     }
 
+    /// Whether the kernel gives this process a descriptor through which it fills the memory of others.
+    package static var hasUserfaultfd: Bool {
+        let descriptor = godwit_userfaultfd()
+        if descriptor >= 0 { close(descriptor) }
+        return descriptor >= 0
+    }
+
     func devices() -> [CapabilityReport] {
         let tun: CapabilityReport =
             unsafe access("/dev/net/tun", R_OK | W_OK) == 0
@@ -295,9 +302,7 @@ extension NodeProbe {
                 cost: "This node cannot be a gateway that routes packets; forwarding of named services still works.",
                 remedy: "Load it (modprobe tun) or give the agent's container /dev/net/tun."
             )
-        let descriptor = godwit_userfaultfd()
-        if descriptor >= 0 {
-            close(descriptor)
+        if Self.hasUserfaultfd {
             return [tun, .present("userfaultfd", "the kernel gives descriptors")]
         }
         let reason = SystemError.last("open", "userfaultfd").reason

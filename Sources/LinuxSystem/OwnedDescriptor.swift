@@ -33,11 +33,23 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
         return OwnedDescriptor(owning: try retrying("duplicate descriptor", "") { godwit_duplicate(number, 3) })
     }
 
+    /// An eventfd(2): readable once eight bytes have been written into it.
+    package static func event() throws(SystemError) -> OwnedDescriptor {
+        OwnedDescriptor(owning: try retrying("make an event", "") { godwit_eventfd() })
+    }
+
     /// A pipe, both ends close-on-exec and blocking.
     package static func pipe() throws(SystemError) -> PipeEnds {
         var (reading, writing): (Int32, Int32) = (-1, -1)
         _ = try retrying("make a pipe", "") { unsafe godwit_pipe(&reading, &writing) }
         return PipeEnds(reading: OwnedDescriptor(owning: reading), writing: OwnedDescriptor(owning: writing))
+    }
+
+    /// Both ends of a stream that goes both ways, close-on-exec and blocking.
+    package static func streamPair() throws(SystemError) -> PipeEnds {
+        var (first, second): (Int32, Int32) = (-1, -1)
+        _ = try retrying("make a pair of sockets", "") { unsafe godwit_socket_pair(&first, &second) }
+        return PipeEnds(reading: OwnedDescriptor(owning: first), writing: OwnedDescriptor(owning: second))
     }
 
     /// Makes reads and writes wait, or return at once.
@@ -77,7 +89,7 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
     }
 }
 
-/// The two ends of a pipe.
+/// The two ends of a pipe, or of a stream, where each does both.
 package struct PipeEnds: ~Copyable, Sendable {
     package let reading: OwnedDescriptor
     package let writing: OwnedDescriptor

@@ -54,6 +54,26 @@ import Testing
         #expect(try !Mounts.isMountPoint(target))
     }
 
+    @Test func `all that is mounted within a folder is taken off, and nothing beside it`() throws {
+        let target = folder("target")
+        try FileSystem.createFolder(folder("target-2"))
+        try Mounts.tmpfs(on: folder("target-2"), size: .mebibytes(1))
+        defer { try? Mounts.unmount(folder("target-2"), isLazy: true) }
+        try Mounts.tmpfs(on: target, size: .mebibytes(1))
+        for name in ["a", "a/b"] {
+            try FileSystem.createFolder("\(target)/\(name)")
+            try Mounts.tmpfs(on: "\(target)/\(name)", size: .mebibytes(1))
+        }
+        // One over the other.
+        try Mounts.tmpfs(on: target, size: .mebibytes(1))
+        try Mounts.unmountAll(within: target)
+        #expect(try !Mounts.isMountPoint(target))
+        #expect(try !Mounts.isMountPoint("\(target)/a") && !Mounts.isMountPoint("\(target)/a/b"))
+        #expect(try FileSystem.list(target).isEmpty)
+        #expect(try Mounts.isMountPoint(folder("target-2")))
+        try Mounts.unmountAll(within: target)
+    }
+
     @Test func `a bind mount can be read-only`() throws {
         try FileSystem.writeAtomically("x", to: folder("e/f"))
         let target = folder("target")

@@ -158,12 +158,49 @@ extern const unsigned long GODWIT_MS_NOATIME;
 extern const int GODWIT_MNT_DETACH;
 extern const int GODWIT_UMOUNT_NOFOLLOW;
 
+// ---- watching a process at its very end (ptrace(2))
+
+/// Attaches to a process, so that it is held in its exit, whatever ends it, while all that it has open is still open; -1 with errno on failure.
+int godwit_trace_exit(pid_t pid);
+
+/// Whether a wait status says that a traced process is held in its exit.
+int godwit_is_exit_stop(int status);
+
+/// The wait status that a process which is held in its exit will have; -1 when it cannot be known.
+int godwit_traced_status(pid_t pid);
+
+/// Lets a traced process go on, with a signal unless that is 0.
+int godwit_trace_continue(pid_t pid, int signal);
+
+/// A descriptor that becomes readable when a child stops or ends, from now on; -1 with errno on failure.
+int godwit_child_events(void);
+
+/// Takes what such a descriptor has to say, without waiting.
+void godwit_clear_child_events(int descriptor);
+
+/// Two ends of a stream, both close-on-exec; -1 with errno on failure.
+int godwit_socket_pair(int *_Nonnull first, int *_Nonnull second);
+
 // ---- features
 
 /// userfaultfd(2): a descriptor, or -1 with errno ENOSYS (not in the kernel) or EPERM (not for this user).
 int godwit_userfaultfd(void);
 
+/// The four registers, from EAX to EDX, that the processor answers a leaf of CPUID with; 0 where it does not know the leaf, and not on amd64.
+int godwit_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t registers[_Nonnull 4]);
+
 /// Whether the kernel believes its clock to be set by NTP or the like (adjtimex(2)); -1 with errno on failure.
 int godwit_clock_is_synchronized(void);
+
+// ---- networks
+
+/// setns(2) for the calling thread alone, with a descriptor of a network namespace.
+int godwit_enter_network(int descriptor);
+
+/// Makes a TAP device without a packet information header; its descriptor does not wait.
+int godwit_tap(const char *_Nonnull name);
+
+/// A packet(7) socket that sends frames with their link header through one interface, and receives none.
+int godwit_frame_socket(const char *_Nonnull interface);
 
 #endif
