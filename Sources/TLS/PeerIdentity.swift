@@ -82,6 +82,18 @@ package enum PeerIdentity: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
+    /// The node; nil for a user.
+    package var node: NodeID? {
+        guard case .node(_, _, let node, _) = self else { return nil }
+        return node
+    }
+
+    /// The node that a URI names; nil when it names none.
+    package static func node(inURI uri: String) -> NodeID? {
+        // The role is no part of the name.
+        (try? PeerIdentity(uri: uri, organizationalUnit: NodeRole.worker.rawValue))?.node
+    }
+
     /// Reads an identity from a certificate's URI name and organizational unit.
     ///
     /// - Throws: `TLSError` with code `identityInvalid`.

@@ -16,11 +16,19 @@ package protocol RPCHandler: Sendable {
     ///
     /// - Returns: the reply message's bytes. It must take microseconds and never wait: all connections of the loop wait with it.
     func answerAtOnce(_ request: RPCRequest) -> ByteBuffer?
+
+    /// Whether what `answerAtOnce` gave may wait a tenth of a second for others that leave with it.
+    ///
+    /// For receipts that nobody waits for: a packet of its own costs both sides more than what is in it.
+    func mayWait(_ request: RPCRequest) -> Bool
 }
 
 extension RPCHandler {
     /// Hands every call to `handle`.
     package func answerAtOnce(_ request: RPCRequest) -> ByteBuffer? { nil }
+
+    /// Sends every answer at once.
+    package func mayWait(_ request: RPCRequest) -> Bool { false }
 }
 
 /// A request as it arrived.

@@ -44,7 +44,7 @@ package struct RPCLimits: Sendable {
         maximumStreamsPerNodeConnection: 1024,
         maximumNodeRequestBytesInProgress: 32 << 20,
         maximumNodeHeldBytes: 128 << 20,
-        maximumConnections: 1024,
+        maximumConnections: 4096,
         maximumHandshakes: 128,
         handshakeTimeout: .seconds(5),
         slowReaderTimeout: .seconds(30),
@@ -75,5 +75,8 @@ extension RPCLimits {
 let helloPayloadLimit = 4096
 /// How long a refused peer may take to read why.
 let lingerTime = TimeAmount.seconds(1)
+/// How long an answer that nobody waits for waits for others to leave with, and how many do: fewer than callers let be unanswered.
+let patience = TimeAmount.milliseconds(100)
+let patientAnswerLimit = 8
 /// Frames gathered beyond this are handed to TLS without waiting for the end of the burst, in bytes.
 let gatherLimit = 256 << 10

@@ -44,6 +44,9 @@ final class RPCServerConnection: ChannelDuplexHandler {
     private var reader = FrameReader(payloadLimit: helloPayloadLimit)
     private var streams: [UInt32: Stream] = [:]
     private var outbound = ByteBuffer()
+    /// Answers that wait for others to leave with.
+    private var patient = (frames: ByteBuffer(), count: 0)
+    private var patienceEnd: Scheduled<Void>?
     private var queue: LoopQueue<ServerEvent>?
     private var context: ChannelHandlerContext?
     private var initialCredit = 0
@@ -297,6 +300,7 @@ final class RPCServerConnection: ChannelDuplexHandler {
         }
         let request = RPCRequest(method: method, payload: message, peer: peer, certificate: certificate)
         if let answer = server.handler.answerAtOnce(request) {
+            if server.handler.mayWait(request) { return writePatiently(answer, stream) }
             outbound.writeFrame(.message, flags: FrameHeader.endFlag, stream: stream, answer)
             return
         }
@@ -422,24 +426,26 @@ final class RPCServerConnection: ChannelDuplexHandler {
     /// Sends what credit and the connection allow.
     private func sendWaiting(_ stream: UInt32) {
         guard let context, var entry = streams[stream], !entry.isSilent else { return }
-        var sentCount = 0
-        while sentCount < entry.waiting.count {
-            let (bytes, sent) = entry.waiting[sentCount]
-            let isLast = sent == nil && sentCount == entry.waiting.count - 1
+        while let (bytes, sent) = entry.waiting.first {
+            let isLast = sent == nil && entry.waiting.count == 1
             // The one message of a unary answer needs no credit: its caller waits for it and can do nothing else.
             guard context.channel.isWritable, isLast || entry.credit > 0 else { break }
             outbound.writeFrame(.message, flags: isLast ? FrameHeader.endFlag : 0, stream: stream, bytes)
             heldByteCount -= bytes.readableBytes
-            sentCount += 1
+            entry.waiting.removeFirst()
             if isLast {
                 entry.isSilent = true
             } else {
                 entry.credit -= bytes.readableBytes
             }
+            // A flush can make the connection writable once more, which sends what waits: it must not find this message again.
+            streams[stream] = entry
             sent?.resume()
-            if outbound.readableBytes > gatherLimit { flushFrames() }
+            guard outbound.readableBytes > gatherLimit else { continue }
+            flushFrames()
+            guard let again = streams[stream] else { return }
+            entry = again
         }
-        if sentCount > 0 { entry.waiting.removeFirst(sentCount) }
         if entry.waiting.isEmpty, case .some(let failure) = entry.ending, !entry.isSilent, entry.task == nil {
             outbound.writeTrailer(stream: stream, failure)
             entry.isSilent = true
@@ -601,10 +607,32 @@ final class RPCServerConnection: ChannelDuplexHandler {
         slowReaderCheck?.cancel()
         idleCheck?.cancel()
         idleCheck = nil
+        patienceEnd?.cancel()
         reader = FrameReader(payloadLimit: 0)
     }
 
+    private func writePatiently(_ answer: ByteBuffer, _ stream: UInt32) {
+        patient.frames.writeFrame(.message, flags: FrameHeader.endFlag, stream: stream, answer)
+        patient.count += 1
+        guard patient.count < patientAnswerLimit else { return takePatient() }
+        guard patienceEnd == nil else { return }
+        patienceEnd = context?.eventLoop.assumeIsolated().scheduleTask(in: patience) { [weak self] in
+            guard let self else { return }
+            patienceEnd = nil
+            takePatient()
+            flushFrames()
+        }
+    }
+
+    private func takePatient() {
+        guard patient.count > 0 else { return }
+        outbound.writeBuffer(&patient.frames)
+        patient.frames.clear()
+        patient.count = 0
+    }
+
     private func flushFrames() {
+        if outbound.readableBytes > 0 { takePatient() }
         guard outbound.readableBytes > 0, let context else { return }
         let frames = outbound
         outbound = context.channel.allocator.buffer(capacity: min(frames.readableBytes, 4096))

@@ -1,6 +1,7 @@
 /// Writes fields to bytes in network order, one after the other.
 extension [UInt8] {
     /// Appends an unsigned integer, most significant byte first.
+    @inlinable
     package mutating func appendInteger<Value: FixedWidthInteger & UnsignedInteger>(_ value: Value) {
         for shift in stride(from: Value.bitWidth - 8, through: 0, by: -8) {
             append(UInt8(truncatingIfNeeded: value >> Value(shift)))

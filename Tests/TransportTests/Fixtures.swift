@@ -72,7 +72,9 @@ struct ClosureHandler: RPCHandler {
     var body: @Sendable (RPCCall) async throws -> Void
     var atOnce: @Sendable (RPCRequest) -> ByteBuffer? = { _ in nil }
     func handle(_ call: RPCCall) async throws { try await body(call) }
+    var patiently: @Sendable (RPCRequest) -> Bool = { _ in false }
     func answerAtOnce(_ request: RPCRequest) -> ByteBuffer? { atOnce(request) }
+    func mayWait(_ request: RPCRequest) -> Bool { patiently(request) }
 }
 
 /// Runs a server for the length of a test.
@@ -81,13 +83,14 @@ func withServer(
     configuration: RPCServerConfiguration = RPCServerConfiguration(software: "godwitd test"),
     handle: @escaping @Sendable (RPCCall) async throws -> Void = { _ in },
     atOnce: @escaping @Sendable (RPCRequest) -> ByteBuffer? = { _ in nil },
+    patiently: @escaping @Sendable (RPCRequest) -> Bool = { _ in false },
     body: (RPCServer, Int) async throws -> Void
 ) async throws {
     let server = RPCServer(
         configuration: configuration,
         tls: try TLSContext(.server, cluster.node),
         group: MultiThreadedEventLoopGroup.singleton,
-        handler: ClosureHandler(body: handle, atOnce: atOnce)
+        handler: ClosureHandler(body: handle, atOnce: atOnce, patiently: patiently)
     )
     let address = try await server.start(host: "127.0.0.1", port: 0)
     do {

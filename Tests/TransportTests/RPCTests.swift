@@ -54,6 +54,34 @@ struct RPCTests {
         }
     }
 
+    @Test func `Answers that may wait are answered nevertheless, with others or alone`() async throws {
+        let cluster = try TestCluster()
+        try await withServer(cluster) { _ in
+            Issue.record("the handler was called")
+        } atOnce: { request in
+            ByteBuffer(buffer: request.payload)
+        } patiently: { request in
+            request.method == .nodeShow
+        } body: { _, port in
+            let client = try await connect(cluster.user(), port)
+            for count in [1, 3, 8, 30] {
+                try await withThrowingTaskGroup { group in
+                    for number in 0..<count {
+                        group.addTask {
+                            // The bytes of the one are read as the other's: both have a text, or a message, as field 1.
+                            let request = WireNodeShowRequest.with { $0.node = "\(number)" }
+                            let payload = ByteBuffer(bytes: try request.serializedBytes() as [UInt8])
+                            let bytes = try await client.call(.nodeShow, payload: payload, timeout: Self.longWait)
+                            #expect(bytes == payload)
+                        }
+                    }
+                    try await group.waitForAll()
+                }
+            }
+            await client.close()
+        }
+    }
+
     @Test func `Sixty-four calls in flight each get their own answer, in any order`() async throws {
         let cluster = try TestCluster()
         try await withServer(cluster) { call in

@@ -25,6 +25,30 @@ struct StreamTests {
         }
     }
 
+    /// Messages that fill the connection one by one: each flush can make it writable again, and send what waits, while it is being sent.
+    @Test func `Large messages on several streams are sent once each`() async throws {
+        let cluster = try TestCluster()
+        try await withServer(cluster) { call in
+            for number in 0..<24 { try await call.send(WireJobLogsReply.line(700 << 10, number: number)) }
+        } body: { _, port in
+            let client = try await connect(cluster.user(), port)
+            try await withThrowingTaskGroup(of: [Int].self) { group in
+                for _ in 0..<4 {
+                    group.addTask {
+                        var numbers: [Int] = []
+                        let request = WireJobLogsRequest()
+                        for try await reply in client.stream(.jobLogs, request, reply: WireJobLogsReply.self) {
+                            numbers.append(Int(reply.lines[0].timeUnixSeconds))
+                        }
+                        return numbers
+                    }
+                }
+                for try await numbers in group { #expect(numbers == Array(0..<24)) }
+            }
+            await client.close()
+        }
+    }
+
     @Test func `A stream without messages ends, one that fails says why`() async throws {
         let cluster = try TestCluster()
         try await withServer(cluster) { call in
