@@ -14,8 +14,12 @@ package struct Membership: Sendable, Equatable {
     /// Whether the leader leaves the joint membership by itself as soon as it is committed.
     package internal(set) var leavesAutomatically: Bool
 
-    /// More members than this are refused, here and by decoders.
-    package static let memberLimit = 64
+    /// More members than this are refused.
+    ///
+    /// Each holds the whole log and state, and the leader sends each of them every entry.
+    package static let memberLimit = 1024
+    /// Places in all lists at most, here and for decoders: while voters change, some members stand in two lists.
+    package static let placeLimit = memberLimit + 32
 
     /// Sorts the lists; what stands in both `voters` and `learners` is a voter.
     package init(voters: [RaftMemberID] = [], learners: [RaftMemberID] = []) {
@@ -31,7 +35,13 @@ package struct Membership: Sendable, Equatable {
     package func isVoter(_ id: RaftMemberID) -> Bool { voters.contains(id) || outgoingVoters.contains(id) }
 
     /// Whether the member receives the log.
-    package func contains(_ id: RaftMemberID) -> Bool { isVoter(id) || learners.contains(id) }
+    package func contains(_ id: RaftMemberID) -> Bool { isVoter(id) || learners.containsSorted(id) }
+
+    /// Whether nobody is a member, as before a log has begun.
+    package var isEmpty: Bool { voters.isEmpty && learners.isEmpty && outgoingVoters.isEmpty }
+
+    /// Whether this member is the whole group, so that nobody else need be asked or can be.
+    package func isOnly(_ id: RaftMemberID) -> Bool { !isJoint && learners.isEmpty && voters == [id] }
 
     /// Everybody who receives the log, sorted.
     package var members: [RaftMemberID] { Set(voters).union(outgoingVoters).union(learners).sorted() }
@@ -120,7 +130,10 @@ extension Membership {
                 next = try enteringJoint(change.steps, leavesAutomatically: true)
             }
         }
-        guard next.sizeOfLists <= Self.memberLimit else { throw .tooManyMembers(count: next.sizeOfLists) }
+        let count = next.members.count
+        guard count <= Self.memberLimit, next.sizeOfLists <= Self.placeLimit else {
+            throw .tooManyMembers(count: count)
+        }
         return next
     }
 
@@ -182,8 +195,23 @@ extension Membership {
 }
 
 extension [RaftMemberID] {
+    /// Where the number is or would be.
+    private func place(of id: RaftMemberID) -> Int {
+        var (low, high) = (startIndex, endIndex)
+        while low < high {
+            let middle = (low + high) / 2
+            if self[middle] < id { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    fileprivate func containsSorted(_ id: RaftMemberID) -> Bool {
+        let place = place(of: id)
+        return place < endIndex && self[place] == id
+    }
+
     fileprivate mutating func insertSorted(_ id: RaftMemberID) {
-        let place = firstIndex { $0 >= id } ?? endIndex
+        let place = place(of: id)
         if place == endIndex || self[place] != id { insert(id, at: place) }
     }
 }

@@ -6,7 +6,7 @@ extension Message {
     /// The version of the layout of messages, hard states, entries and snapshot metadata.
     package static let encodingVersion: UInt8 = 1
     /// No message is longer; what `RaftConfiguration` allows fits with room to spare.
-    package static let byteLimit = RaftConfiguration.absoluteProposalByteLimit + (8 << 10)
+    package static let byteLimit = RaftConfiguration.absoluteProposalByteLimit + (12 << 10)
     /// Bytes of the shell's context in one membership entry.
     package static let contextByteLimit = 4 << 10
 
@@ -219,11 +219,38 @@ extension Message {
     }
 }
 
+/// Writes messages one after the other; what a leader says to many is written once.
+package struct MessageWriter {
+    private var last: (message: Message, bytes: [UInt8])?
+
+    /// Has written nothing yet.
+    package init() {}
+
+    /// The message as bytes, the same as `Message.encoded()`.
+    package mutating func encode(_ message: Message) -> [UInt8] {
+        if let last, last.message.from == message.from, last.message.term == message.term,
+            last.message.body == message.body
+        {
+            var bytes = last.bytes
+            var receiver: [UInt8] = []
+            receiver.appendInteger(message.to.rawValue)
+            bytes.replaceSubrange(Self.receiverPlace, with: receiver)
+            return bytes
+        }
+        let bytes = message.encoded()
+        last = (message, bytes)
+        return bytes
+    }
+
+    /// After version, kind and sender.
+    private static var receiverPlace: Range<Int> { 10..<18 }
+}
+
 extension Message.Body {
     fileprivate var payloadByteCount: Int {
         switch self {
         case .append(let append): append.entries.reduce(0) { $0 + 32 + $1.payload.byteCount }
-        case .snapshotChunk(let chunk): chunk.bytes.count + 600
+        case .snapshotChunk(let chunk): chunk.bytes.count + 100 + 8 * chunk.metadata.membership.sizeOfLists
         case .proposals(let proposals): proposals.reduce(0) { $0 + 4 + $1.count }
         default: 0
         }

@@ -23,6 +23,7 @@ package struct Message: Sendable, Equatable {
         case append(Append)
         case appendResponse(round: UInt64, outcome: AppendOutcome)
         /// AppendEntries without a place: the leader lives, and the receiver has all entries up to `commit`.
+        /// Round 0 tells the commit index alone and wants no answer.
         case heartbeat(commit: LogIndex, round: UInt64)
         case heartbeatResponse(round: UInt64)
         /// InstallSnapshot (Raft, figure 13).

@@ -118,10 +118,18 @@ extension Membership {
     func encode(into bytes: inout [UInt8]) {
         bytes.append(leavesAutomatically ? 1 : 0)
         for list in [voters, outgoingVoters, learners, nextLearners] {
-            bytes.append(UInt8(list.count))
+            if list.count < Self.longCount {
+                bytes.append(UInt8(list.count))
+            } else {
+                bytes.append(UInt8(Self.longCount))
+                bytes.appendInteger(UInt16(list.count))
+            }
             for id in list { bytes.appendInteger(id.rawValue) }
         }
     }
+
+    /// From this count on a list's count is written as this byte and two more; no shorter one is.
+    private static var longCount: Int { 255 }
 
     static func decode(_ bytes: Span<UInt8>, at offset: inout Int) throws(DecodeError) -> Membership {
         var membership = Membership()
@@ -139,9 +147,15 @@ extension Membership {
         _ field: String,
         at offset: inout Int
     ) throws(DecodeError) -> [RaftMemberID] {
-        let count = Int(try bytes.readInteger(UInt8.self, at: &offset))
+        var count = Int(try bytes.readInteger(UInt8.self, at: &offset))
+        if count == longCount {
+            count = Int(try bytes.readInteger(UInt16.self, at: &offset))
+            guard count >= longCount else { throw .invalid(field: field, value: UInt64(count)) }
+        }
         guard count <= memberLimit else { throw .tooLong(field: field, count: count, limit: memberLimit) }
         var list: [RaftMemberID] = []
+        try bytes.requireCount(count, of: 8, field, at: offset)
+        list.reserveCapacity(count)
         for _ in 0..<count {
             let id = RaftMemberID(rawValue: try bytes.readInteger(at: &offset))
             // Sorted, without repetition and without zero: there is one way to write a membership.
@@ -153,8 +167,8 @@ extension Membership {
 
     /// Holds what the type promises about its lists.
     private func validate() throws(DecodeError) {
-        guard sizeOfLists <= Self.memberLimit else {
-            throw .tooLong(field: "membership", count: sizeOfLists, limit: Self.memberLimit)
+        guard sizeOfLists <= Self.placeLimit else {
+            throw .tooLong(field: "membership", count: sizeOfLists, limit: Self.placeLimit)
         }
         for id in learners where isVoter(id) { throw .invalid(field: "learners", value: id.rawValue) }
         for id in nextLearners where !outgoingVoters.contains(id) || voters.contains(id) {

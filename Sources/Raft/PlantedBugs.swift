@@ -30,6 +30,8 @@ struct PlantedBugs: OptionSet, Sendable {
     static let overlapsChanges = PlantedBugs(rawValue: 1 << 12)
     /// The members that a snapshot names are not taken over.
     static let forgetsMembershipOfSnapshot = PlantedBugs(rawValue: 1 << 14)
+    /// Members without a vote are counted for the quorum that a leader must hear from, and for the lease.
+    static let countsLearners = PlantedBugs(rawValue: 1 << 13)
     /// The node is correct, its shell is not: broken invariants are not to end the test.
     static let ofShell = PlantedBugs(rawValue: 1 << 15)
 }

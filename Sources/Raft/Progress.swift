@@ -26,6 +26,10 @@ struct Progress: Sendable {
     }
 
     let id: RaftMemberID
+    /// Whether its vote counts in the membership in force.
+    var isVoter: Bool
+    /// Since when it counts for the quorum that the leader must hear from: one that has just been given a vote is given time to answer.
+    var countsSince: ContinuousClock.Instant
     /// The last entry that is known to be the leader's and on disk, "matchIndex".
     var match: LogIndex = 0
     /// The next entry to send, "nextIndex".
@@ -41,19 +45,34 @@ struct Progress: Sendable {
     var roundStart: ContinuousClock.Instant?
     /// When it was last heard of.
     var contact: ContinuousClock.Instant
+    /// The newest round of heartbeats when it was last told something else than that the leader lives, and when that was.
+    private(set) var newsRound: UInt64 = 0
+    private(set) var newsAt: ContinuousClock.Instant
     /// An empty append is due, whose rejection shows that one before it was lost.
     var needsCheck = false
     /// Set when it was removed by this entry: it is told so, and does not count.
     var removedBy: LogIndex?
 
-    init(id: RaftMemberID, next: LogIndex, contact: ContinuousClock.Instant) {
-        (self.id, self.next, self.contact) = (id, next, contact)
+    init(id: RaftMemberID, isVoter: Bool, next: LogIndex, contact: ContinuousClock.Instant) {
+        (self.id, self.isVoter, self.next, self.contact) = (id, isVoter, next, contact)
+        (countsSince, newsAt) = (contact, contact)
     }
 
     var isReplicating: Bool {
         guard case .replicate = state else { return false }
         return true
     }
+
+    var receivesSnapshot: Bool {
+        guard case .snapshot = state else { return false }
+        return true
+    }
+
+    /// Takes note that it was told something that it must show to have heard, by answering a later round.
+    mutating func noteNews(round: UInt64, at now: ContinuousClock.Instant) { (newsRound, newsAt) = (round, now) }
+
+    /// Whether it has shown that it has everything up to the last entry, and knows what it was told.
+    func isSettled(at lastIndex: LogIndex) -> Bool { isReplicating && match >= lastIndex && round > newsRound }
 
     mutating func noteSent(through index: LogIndex, byteCount: Int) {
         next = index + 1

@@ -4,6 +4,12 @@ package struct RaftConfiguration: Sendable, Equatable {
     ///
     /// Half of a round trip or more, and at most a third of `electionTimeout`.
     package var heartbeatInterval: Duration = .milliseconds(50)
+    /// How often a learner hears from the leader when it has everything and knows what is committed.
+    ///
+    /// Entries and what is committed are told at once, and a learner that lacks something, or has not shown that it has it, hears from the
+    /// leader as often as a voter. At least `heartbeatInterval`, of which it is a multiple (rounded down), and at most four times
+    /// `electionTimeout`, so that those who look at the group see soon that a learner is gone.
+    package var learnerHeartbeatInterval: Duration = .milliseconds(500)
     /// After so long without a leader, at least, an election begins; each wait is drawn from this to twice this (Raft, section 5.2).
     ///
     /// Also: for so long after it heard from a leader a member helps nobody else to become one, and after so long without
@@ -34,6 +40,8 @@ package struct RaftConfiguration: Sendable, Equatable {
     package var snapshotChunkBytes = 256 << 10
     /// Chunks of a snapshot on the way to one follower.
     package var snapshotWindow = 4
+    /// Learners that are being sent a snapshot at the same time; others wait, voters never do.
+    package var snapshotReceiverLimit = 16
     /// Larger snapshots are refused by a follower, which could not hold them in memory.
     package var snapshotByteLimit = 512 << 20
     /// Bytes of log that compaction leaves for the sake of followers that are receiving a snapshot; beyond, it does not wait for them.
@@ -46,6 +54,12 @@ package struct RaftConfiguration: Sendable, Equatable {
 
     package init() {}
 
+    /// Without a word of the leader for so long a learner knows of none.
+    var learnerPatience: Duration { max(learnerHeartbeatInterval * 4, electionTimeout) }
+
+    /// Of so many times for heartbeats a settled learner hears at one.
+    var learnerHeartbeatTurns: UInt64 { UInt64(max(1, learnerHeartbeatInterval / heartbeatInterval)) }
+
     /// What is wrong with the values, in words; empty when they can work together.
     package var problems: [String] {
         var found: [String] = []
@@ -53,13 +67,16 @@ package struct RaftConfiguration: Sendable, Equatable {
         if electionTimeout < heartbeatInterval * 3 {
             found.append("electionTimeout must be at least three heartbeatIntervals")
         }
+        if learnerHeartbeatInterval < heartbeatInterval || learnerHeartbeatInterval > electionTimeout * 4 {
+            found.append("learnerHeartbeatInterval must be between heartbeatInterval and four electionTimeouts")
+        }
         if leaseMargin < .zero || leaseMargin >= electionTimeout {
             found.append("leaseMargin must be between zero and electionTimeout")
         }
         if persistTimeout < electionTimeout { found.append("persistTimeout must be at least electionTimeout") }
         let sizes = [
             appendByteLimit, inflightLimit, inflightByteLimit, proposalByteLimit, uncommittedByteLimit, readLimit,
-            applyByteLimit, snapshotChunkBytes, snapshotWindow, snapshotByteLimit,
+            applyByteLimit, snapshotChunkBytes, snapshotWindow, snapshotByteLimit, snapshotReceiverLimit,
         ]
         if sizes.contains(where: { $0 < 1 }) { found.append("every limit must be at least 1") }
         if max(appendByteLimit, proposalByteLimit, snapshotChunkBytes) > Self.absoluteProposalByteLimit {

@@ -23,6 +23,7 @@ extension RaftNode {
         guard follow(sender) else { return }
         // The leader never names more here than what it knows to be in this log.
         advanceCommit(to: min(commit, log.lastIndex))
+        guard round > 0 else { return }
         send(.heartbeatResponse(round: round), to: sender)
     }
 

@@ -8,6 +8,17 @@ extension RaftNode {
         /// The first entry of this term; until it is committed nothing is known of what is (Raft, section 8).
         let firstIndex: LogIndex
         var heartbeatDeadline: Instant
+        /// How often the time for heartbeats has come; learners take turns.
+        var heartbeats: UInt64 = 0
+        /// What was the last entry, and what was committed, when everybody was sent what there was to send.
+        var flushed: (lastIndex: LogIndex, commitIndex: LogIndex)?
+        /// Members that something has come from since; nobody else can be sent more than then.
+        var touched: [RaftMemberID] = []
+        /// The entries of the last append, and the last entry of the log then.
+        var lastBatch: [Entry]?
+        var lastBatchEnd: LogIndex = 0
+        /// Learners that were being sent a snapshot at the last time for heartbeats, and those that joined them.
+        var snapshotReceivers = 0
         /// The newest round of heartbeats, from 1, and when this one and some before began.
         var round: UInt64 = 0
         var roundStarts: [Instant] = []
@@ -22,6 +33,18 @@ extension RaftNode {
         var uncommittedByteCount = 0
         /// The last membership entry that was found committed.
         var settledMembership: LogIndex
+
+        /// Where a member stands in `progress`.
+        func position(of id: RaftMemberID) -> Int? {
+            var (low, high) = (0, progress.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if progress[middle].id < id { low = middle + 1 } else { high = middle }
+            }
+            return low < progress.count && progress[low].id == id ? low : nil
+        }
+
+        func progress(of id: RaftMemberID) -> Progress? { position(of: id).map { progress[$0] } }
     }
 
     /// A hand-over in progress (thesis, section 3.10).
@@ -63,7 +86,7 @@ extension RaftNode {
         let others = membership.members.filter { $0 != id }
         state = .leader(
             Leader(
-                progress: others.map { Progress(id: $0, next: first, contact: now) },
+                progress: others.map { Progress(id: $0, isVoter: membership.isVoter($0), next: first, contact: now) },
                 firstIndex: first,
                 heartbeatDeadline: now + configuration.heartbeatInterval,
                 settledMembership: 0
@@ -93,16 +116,37 @@ extension RaftNode {
         guard asLeader.heartbeatDeadline <= now else { return }
         asLeader.heartbeatDeadline = now + configuration.heartbeatInterval
         beginRound()
-        for position in asLeader.progress.indices { sendHeartbeat(at: position) }
+        asLeader.heartbeats += 1
+        asLeader.flushed = nil
+        asLeader.snapshotReceivers = asLeader.progress.count { !$0.isVoter && $0.receivesSnapshot && isAlive($0) }
+        let turns = configuration.learnerHeartbeatTurns
+        for position in asLeader.progress.indices where isHeartbeatDue(asLeader.progress[position], turns) {
+            sendHeartbeat(at: position)
+        }
         forgetRemovedMembers()
+    }
+
+    /// Whether a member is to hear at this time for heartbeats.
+    ///
+    /// Voters always: elections and leases rest on it. A learner in its turn; and while it lacks something, or what it was told may have
+    /// been lost, for as long as it is there at all.
+    private func isHeartbeatDue(_ progress: Progress, _ turns: UInt64) -> Bool {
+        if progress.isVoter { return true }
+        if asLeader.heartbeats % turns == progress.id.rawValue % turns { return true }
+        guard isAlive(progress), !progress.isSettled(at: log.lastIndex) else { return false }
+        // What comes next may answer for it: under load nothing need be asked.
+        return progress.match < log.lastIndex || progress.newsAt + configuration.heartbeatInterval * 2 <= now
     }
 
     /// When this leader last heard from a quorum.
     var quorumContact: Instant {
         let leader = asLeader
-        return membership.agreed { voter in
-            voter == id ? now : leader.progress.first { $0.id == voter }?.contact ?? .distantPast(before: now)
-        } ?? now
+        func contact(_ voter: RaftMemberID) -> Instant {
+            if voter == id { return now }
+            return leader.progress(of: voter).map { max($0.contact, $0.countsSince) } ?? .distantPast(before: now)
+        }
+        if plantedBugs.contains(.countsLearners) { return Quorum.agreed(by: membership.members, contact) ?? now }
+        return membership.agreed(contact) ?? now
     }
 
     // MARK: Rounds of heartbeats
@@ -122,6 +166,8 @@ extension RaftNode {
         let progress = asLeader.progress[position]
         let commit = plantedBugs.contains(.commitsUnmatched) ? commitIndex : min(commitIndex, progress.match)
         asLeader.progress[position].sentCommit = max(progress.sentCommit, commit)
+        // It does not show that the member knows everything that is committed.
+        if commit < commitIndex { asLeader.progress[position].noteNews(round: asLeader.round, at: progress.newsAt) }
         sendPrompt(.heartbeat(commit: commit, round: asLeader.round), to: progress.id)
     }
 
@@ -135,7 +181,7 @@ extension RaftNode {
         if age < asLeader.roundStarts.count {
             asLeader.progress[position].roundStart = asLeader.roundStarts[asLeader.roundStarts.count - 1 - age]
         }
-        confirmReads()
+        if asLeader.progress[position].isVoter { confirmReads() }
     }
 
     // MARK: Answers
@@ -168,7 +214,7 @@ extension RaftNode {
             }
         case .replicate: break
         }
-        guard isNews else { return }
+        guard isNews, asLeader.progress[position].isVoter else { return }
         advanceLeaderCommit()
         if isLeader { continueTransfer() }
     }
@@ -214,7 +260,7 @@ extension RaftNode {
         let leader = asLeader
         let own = plantedBugs.contains(.countsItselfEarly) ? log.lastIndex : log.persisted
         func match(_ voter: RaftMemberID) -> LogIndex {
-            voter == id ? own : leader.progress.first { $0.id == voter }?.match ?? 0
+            voter == id ? own : leader.progress(of: voter)?.match ?? 0
         }
         let agreed =
             plantedBugs.contains(.ignoresOutgoingVoters)

@@ -37,14 +37,20 @@ extension RaftNode {
         asLeader.uncommittedByteCount += entry.byteCount
         var progress = asLeader.progress
         for position in progress.indices {
-            if next.contains(progress[position].id) {
+            let (member, isVoter) = (progress[position].id, next.isVoter(progress[position].id))
+            if isVoter, !progress[position].isVoter { progress[position].countsSince = now }
+            progress[position].isVoter = isVoter
+            if isVoter || next.contains(member) {
                 progress[position].removedBy = nil
             } else if progress[position].removedBy == nil {
                 progress[position].removedBy = entry.index
             }
         }
-        for member in next.members where member != id && !progress.contains(where: { $0.id == member }) {
-            progress.append(Progress(id: member, next: entry.index, contact: now))
+        let known = Set(progress.map(\.id))
+        for member in next.members where member != id && !known.contains(member) {
+            progress.append(
+                Progress(id: member, isVoter: next.isVoter(member), next: entry.index, contact: now)
+            )
         }
         progress.sort { $0.id < $1.id }
         asLeader.progress = progress
@@ -99,7 +105,7 @@ extension RaftNode {
     /// Tells the target to stand as soon as it has the whole log.
     mutating func continueTransfer() {
         guard let transfer = asLeader.transfer, !transfer.isTold,
-            let target = asLeader.progress.first(where: { $0.id == transfer.target }), target.match == log.lastIndex
+            let target = asLeader.progress(of: transfer.target), target.match == log.lastIndex
         else { return }
         asLeader.transfer?.isTold = true
         // From here on, and however late the message arrives, the target may be elected at any moment of this term.

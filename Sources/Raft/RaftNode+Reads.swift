@@ -61,10 +61,12 @@ extension RaftNode {
         if plantedBugs.contains(.staleLease) { return true }
         let leader = asLeader
         if leader.hasForfeitedLease, !plantedBugs.contains(.leaseSurvivesTransfer) { return false }
-        let start = membership.agreed { voter in
-            voter == id
-                ? now : leader.progress.first { $0.id == voter }?.roundStart ?? .distantPast(before: now)
+        func roundStart(_ voter: RaftMemberID) -> Instant {
+            voter == id ? now : leader.progress(of: voter)?.roundStart ?? .distantPast(before: now)
         }
+        let start =
+            plantedBugs.contains(.countsLearners)
+            ? Quorum.agreed(by: membership.members, roundStart) : membership.agreed(roundStart)
         guard let start else { return false }
         return now < start + configuration.electionTimeout - configuration.leaseMargin
     }
@@ -84,7 +86,7 @@ extension RaftNode {
         guard !leader.reads.isEmpty else { return }
         let agreed =
             membership.agreed { voter in
-                voter == id ? leader.round : leader.progress.first { $0.id == voter }?.round ?? 0
+                voter == id ? leader.round : leader.progress(of: voter)?.round ?? 0
             } ?? 0
         let confirmed = leader.reads.prefix { $0.round <= agreed && $0.index != nil }
         guard !confirmed.isEmpty else { return }

@@ -8,13 +8,22 @@ extension RaftNode {
     mutating func flushAppends() {
         if asLeader.needsRound {
             beginRound()
-            for position in asLeader.progress.indices {
+            // Who has no vote has no say in it.
+            for position in asLeader.progress.indices where asLeader.progress[position].isVoter {
                 let receiver = asLeader.progress[position].id
                 let commit = min(commitIndex, asLeader.progress[position].match)
                 sendPrompt(.heartbeat(commit: commit, round: asLeader.round), to: receiver)
             }
         }
-        for position in asLeader.progress.indices { replicate(to: position) }
+        let touched = asLeader.touched
+        asLeader.touched.removeAll(keepingCapacity: true)
+        if let flushed = asLeader.flushed, flushed == (log.lastIndex, commitIndex) {
+            // An acknowledgement of one member is no reason to look at a thousand others.
+            for id in touched { if let position = asLeader.position(of: id) { replicate(to: position) } }
+        } else {
+            asLeader.flushed = (log.lastIndex, commitIndex)
+            for position in asLeader.progress.indices { replicate(to: position) }
+        }
     }
 
     private mutating func replicate(to position: Int) {
@@ -30,8 +39,7 @@ extension RaftNode {
             case .replicate:
                 guard log.term(at: progress.next - 1) != nil else { return beginSnapshot(to: position) }
                 let hasEntries = progress.next <= log.lastIndex && !progress.isWindowFull(configuration)
-                let hasNews = progress.sentCommit < min(commitIndex, progress.next - 1)
-                guard hasEntries || hasNews || progress.needsCheck else { return }
+                guard hasEntries || progress.needsCheck else { return tellCommit(at: position) }
                 sendAppend(to: position, isEmpty: !hasEntries)
                 if !hasEntries { return }
             case .snapshot(let transfer): return continueSnapshot(transfer, to: position)
@@ -39,27 +47,47 @@ extension RaftNode {
         }
     }
 
+    /// Tells a member at once what of its log is committed; with no entry to send, nothing has to be answered.
+    private mutating func tellCommit(at position: Int) {
+        let progress = asLeader.progress[position]
+        let commit = min(commitIndex, progress.match)
+        guard progress.sentCommit < commit else { return }
+        asLeader.progress[position].sentCommit = commit
+        sendPrompt(.heartbeat(commit: commit, round: 0), to: progress.id)
+    }
+
     private mutating func sendAppend(to position: Int, isEmpty: Bool = false) {
         let progress = asLeader.progress[position]
-        var entries: ArraySlice<Entry> = []
-        if !isEmpty, progress.next <= log.lastIndex {
-            entries = log.slice(progress.next...log.lastIndex, byteLimit: configuration.appendByteLimit)
-        }
+        var entries: [Entry] = []
+        if !isEmpty, progress.next <= log.lastIndex { entries = batch(from: progress.next) }
         let previous = progress.next - 1
         let append = Append(
             previousIndex: previous,
             previousTerm: log.term(at: previous) ?? .zero,
             commit: commitIndex,
             round: asLeader.round,
-            entries: Array(entries)
+            entries: entries
         )
         asLeader.progress[position].sentCommit = min(commitIndex, previous + LogIndex(entries.count))
         asLeader.progress[position].needsCheck = false
+        asLeader.progress[position].noteNews(round: asLeader.round, at: now)
         if progress.isReplicating, let last = entries.last {
             let byteCount = entries.reduce(0) { $0 + $1.byteCount }
             asLeader.progress[position].noteSent(through: last.index, byteCount: byteCount)
         }
         sendPrompt(.append(append), to: progress.id)
+    }
+
+    /// The entries of one append; the same array for all that are sent the same.
+    private mutating func batch(from first: LogIndex) -> [Entry] {
+        if let last = asLeader.lastBatch, last.first?.index == first, last.first?.term == log.term(at: first),
+            asLeader.lastBatchEnd == log.lastIndex
+        {
+            return last
+        }
+        let entries = Array(log.slice(first...log.lastIndex, byteLimit: configuration.appendByteLimit))
+        (asLeader.lastBatch, asLeader.lastBatchEnd) = (entries, log.lastIndex)
+        return entries
     }
 
     // MARK: Proposals

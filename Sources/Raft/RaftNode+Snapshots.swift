@@ -58,11 +58,22 @@ extension RaftNode {
         return index
     }
 
-    private func isAlive(_ progress: Progress) -> Bool { progress.contact + configuration.electionTimeout > now }
+    /// Whether a member was heard from lately, by the pace at which it is spoken to.
+    func isAlive(_ progress: Progress) -> Bool {
+        let patience = configuration.electionTimeout
+        return progress.contact
+            + (progress.isVoter ? patience : max(patience, configuration.learnerHeartbeatInterval * 3))
+            > now
+    }
 
     mutating func beginSnapshot(to position: Int) {
         // Not to a member that is away: it would have to be sent again.
-        guard isAlive(asLeader.progress[position]) else { return }
+        let progress = asLeader.progress[position]
+        guard isAlive(progress) else { return }
+        if !progress.isVoter {
+            guard asLeader.snapshotReceivers < configuration.snapshotReceiverLimit else { return }
+            asLeader.snapshotReceivers += 1
+        }
         asLeader.progress[position].becomeSnapshot(snapshot, now: now)
         guard case .snapshot(let transfer) = asLeader.progress[position].state else { return }
         continueSnapshot(transfer, to: position)
@@ -88,6 +99,7 @@ extension RaftNode {
             )
             sendPrompt(.snapshotChunk(chunk), to: asLeader.progress[position].id)
             (transfer.sent, transfer.hasBegun) = (end, true)
+            asLeader.progress[position].noteNews(round: asLeader.round, at: now)
         }
         asLeader.progress[position].state = .snapshot(transfer)
     }

@@ -14,7 +14,7 @@ extension RaftNode {
                 id: $0.id,
                 match: $0.match,
                 contact: $0.contact,
-                receivesSnapshot: { if case .snapshot = $0 { true } else { false } }($0.state)
+                receivesSnapshot: $0.receivesSnapshot
             )
         }
     }

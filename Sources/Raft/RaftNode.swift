@@ -192,7 +192,12 @@ extension RaftNode {
             tickAsLeader()
         } else if self.now >= electionDeadline {
             restartElectionTimer()
-            if mayStand, !isDiskStalled { campaign(.preVote) }
+            if !mayStand {
+                // Who cannot be elected asks for no votes, but should not name a leader either that it does not hear any more.
+                if !hearsFromLeader(within: configuration.learnerPatience) { state = .follower(leader: nil) }
+            } else if !isDiskStalled {
+                campaign(.preVote)
+            }
         }
     }
 
@@ -260,14 +265,19 @@ extension RaftNode {
         }
     }
 
+    /// Where this leader keeps what it knows about a member; asked apart, so that nothing else holds that when it changes.
+    private func leaderPosition(of member: RaftMemberID) -> Int? {
+        guard case .leader(let leader) = state else { return nil }
+        return leader.position(of: member)
+    }
+
     private mutating func receiveAsLeader(
         from sender: RaftMemberID,
         round: UInt64,
         _ body: (inout RaftNode, Int) -> Void
     ) {
-        guard case .leader(let leader) = state,
-            let position = leader.progress.firstIndex(where: { $0.id == sender })
-        else { return }
+        guard let position = leaderPosition(of: sender) else { return }
+        asLeader.touched.append(sender)
         noteContact(at: position, round: round)
         body(&self, position)
     }
@@ -277,10 +287,12 @@ extension RaftNode {
 
 extension RaftNode {
     /// Whether a leader is alive as far as this member knows, so that nobody else should become one.
-    var hearsFromLeader: Bool {
+    var hearsFromLeader: Bool { hearsFromLeader(within: configuration.electionTimeout) }
+
+    private func hearsFromLeader(within limit: Duration) -> Bool {
         if isLeader { return true }
         guard let leaderContact else { return false }
-        return now < leaderContact + configuration.electionTimeout
+        return now < leaderContact + limit
     }
 
     /// Enters a term, or stays in it, without leading it.

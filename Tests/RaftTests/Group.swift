@@ -12,6 +12,8 @@ struct Group {
     var isolated: Set<RaftMemberID> = []
     var applied: [RaftMemberID: [Entry]] = [:]
     var reads: [ReadAnswer] = []
+    /// Everything that `settle` has delivered.
+    var delivered: [Message] = []
     var now = ContinuousClock().systemEpoch
     var configuration = RaftConfiguration()
 
@@ -67,6 +69,7 @@ struct Group {
             budget -= 1
             let message = wire.removeFirst()
             guard !isolated.contains(message.from), !isolated.contains(message.to) else { continue }
+            delivered.append(message)
             nodes[message.to]?.receive(message, now: now)
             drain(message.to.rawValue)
         }

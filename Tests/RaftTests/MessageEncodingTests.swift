@@ -27,6 +27,13 @@ struct MessageEncodingTests {
         Entry(term: term(6), index: 10, payload: .membership(joint, context: Array("node-4".utf8))),
     ]
 
+    /// More members than one byte counts.
+    private static func large(_ count: UInt64) -> SnapshotMetadata {
+        let members = (1...count).map { RaftMemberID(rawValue: $0 << 32) }
+        let membership = Membership(voters: Array(members.prefix(3)), learners: Array(members.dropFirst(3)))
+        return SnapshotMetadata(index: 100, term: term(6), membership: membership)
+    }
+
     static let bodies: [(name: String, body: Message.Body)] = [
         ("pre-vote-request", .voteRequest(VoteRequest(kind: .preVote, lastIndex: 7, lastTerm: term(4)))),
         ("vote-request", .voteRequest(VoteRequest(kind: .vote, lastIndex: 7, lastTerm: term(4)))),
@@ -78,6 +85,7 @@ struct MessageEncodingTests {
             ("hard-state-without-vote", HardState(term: term(7), commit: 40).encoded()),
             ("entry", entries[1].encoded()), ("entry-membership", entries[2].encoded()),
             ("snapshot-metadata", SnapshotMetadata(index: 100, term: term(6), membership: joint).encoded()),
+            ("snapshot-metadata-large", large(258).encoded()),
         ]
     }
 
@@ -128,6 +136,43 @@ struct MessageEncodingTests {
         let metadata = SnapshotMetadata(index: 100, term: Self.term(6), membership: Self.joint)
         let bytes = metadata.encoded()
         #expect(try SnapshotMetadata.decode(bytes.span) == metadata)
+    }
+
+    @Test(arguments: [256, 257, 258, 259, 1024] as [UInt64])
+    func `A membership of any size survives a round trip, and its counts are written in one way`(count: UInt64) throws {
+        let metadata = Self.large(count)
+        var bytes = metadata.encoded()
+        #expect(try SnapshotMetadata.decode(bytes.span) == metadata)
+        guard count == 257 else { return }
+        // 254 learners fill the byte; the same count in three bytes is refused.
+        let place = 1 + 8 + 8 + 1 + 1 + 3 * 8 + 1
+        #expect(bytes[place] == 254)
+        bytes.replaceSubrange(place...place, with: [255, 0, 254])
+        #expect(throws: DecodeError.invalid(field: "learners", value: 254)) { try SnapshotMetadata.decode(bytes.span) }
+    }
+
+    @Test func `More members than a group has are refused`() throws {
+        let bytes = Self.large(UInt64(Membership.placeLimit) + 1).encoded()
+        #expect(throws: DecodeError.self) { try SnapshotMetadata.decode(bytes.span) }
+        let full = Self.large(UInt64(Membership.memberLimit)).membership
+        #expect(throws: MembershipError.tooManyMembers(count: Membership.memberLimit + 1)) {
+            try full.applying(MembershipChange([.learner(RaftMemberID(rawValue: 1))]))
+        }
+        // Voters change all the same.
+        let learner = full.learners[7]
+        let change = MembershipChange([.voter(learner), .learner(full.voters[0])])
+        #expect(try full.applying(change).isJoint)
+    }
+
+    @Test func `What is said to many is written once and reads alike`() throws {
+        var writer = MessageWriter()
+        for (_, body) in Self.bodies {
+            for receiver in [7, 0x0708_090a_0b0c_0d0e, 7] as [UInt64] {
+                var message = Self.message(body)
+                message.to = RaftMemberID(rawValue: receiver)
+                #expect(writer.encode(message) == message.encoded())
+            }
+        }
     }
 
     @Test func `Another version is refused`() {

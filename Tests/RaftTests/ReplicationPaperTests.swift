@@ -176,6 +176,17 @@ struct ReplicationPaperTests {
         #expect(appends.count == 2 && appends.allSatisfy { $0.entries.count == 4 || $0.entries.count == 2 })
     }
 
+    @Test func `What is committed is told at once, and that alone is not answered`() throws {
+        var group = Group(3)
+        group.elect(1)
+        try group.propose("told", at: 1)
+        group.settle()
+        #expect(group.texts(at: 2) == ["told"] && group[2].commitIndex == group[1].commitIndex)
+        let (commit, term) = (group[1].commitIndex, group[1].term.rawValue)
+        #expect(group.deliver(.heartbeat(commit: commit, round: 0), from: 1, to: 2, term: term).isEmpty)
+        #expect(group.deliver(.heartbeat(commit: commit, round: 1), from: 1, to: 2, term: term).count == 1)
+    }
+
     @Test func `A lost append is found by the next heartbeat and sent again`() throws {
         var group = Group(3)
         group.elect(1)

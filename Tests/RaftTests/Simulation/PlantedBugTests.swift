@@ -40,6 +40,7 @@ struct PlantedBugTests {
             bugs: .overlapsChanges,
             theme: .jointHalves
         ),
+        Planted(description: "learners count for the lease", bugs: .countsLearners, theme: .learnerFriends),
         Planted(description: "forgets the membership of a snapshot", bugs: .forgetsMembershipOfSnapshot),
         Planted(description: "forgotten sync", shell: .forgetsSync),
         Planted(description: "sends before it persists", shell: .sendsEarly),

@@ -26,7 +26,7 @@ struct Profile {
 
     /// A kind of bad luck that needs several things to happen in a row.
     enum Theme: CaseIterable {
-        case mixed, shortReigns, slowDisks, handOvers, quickRestarts, jointHalves
+        case mixed, shortReigns, slowDisks, handOvers, quickRestarts, jointHalves, learnerFriends
     }
 
     typealias LogIndex = UInt64
@@ -39,7 +39,7 @@ struct Profile {
         let drawn = draw(0...1) == 0 ? .mixed : themes[draw(0...(themes.count - 1))]
         theme = wanted ?? drawn
         voterCount = theme != .mixed ? 3 : [1, 2, 3, 3, 3, 3, 5][draw(0...6)]
-        spareCount = theme == .jointHalves ? 3 : draw(0...2)
+        spareCount = theme == .jointHalves || theme == .learnerFriends ? 3 : draw(0...2)
         lossPermille = draw(0...2) == 0 ? draw(1...200) : 0
         repeatPermille = draw(0...2) == 0 ? draw(1...100) : 0
         delay = 100_000...(Int64(theme == .mixed ? draw(1...30) : draw(1...3)) * millisecond)

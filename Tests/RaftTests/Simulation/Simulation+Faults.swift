@@ -78,6 +78,14 @@ extension Simulation {
             for change in changes { _ = try? members[leader].node?.changeMembership(change, now: time) }
             drain(leader)
             statistics.membershipChanges += 1
+        case .learnerFriends:
+            // All without a vote will be on the leader's side.
+            let learners = (3..<6).map { MembershipChange.Step.learner(members[$0].id) }
+            let time = localTime(leader)
+            _ = try? members[leader].node?.changeMembership(MembershipChange(learners), now: time)
+            drain(leader)
+            statistics.membershipChanges += 1
+            schedule(.spring(leader: leader, other: other), after: Int64(draw(50..<400)) * 1_000_000)
         case .quickRestarts:
             cut = [[leader, other], [other, leader]]
             schedule(.spring(leader: leader, other: other), after: Int64(draw(300..<700)) * 1_000_000)
@@ -90,6 +98,13 @@ extension Simulation {
         let third = 3 - leader - other
         switch profile.theme {
         case .mixed, .handOvers, .jointHalves: break
+        case .learnerFriends:
+            for voter in [other, third] {
+                for friend in members.indices where friend != other && friend != third {
+                    cut.formUnion([[voter, friend], [friend, voter]])
+                }
+            }
+            quietUntil = now + 1_500_000_000
         case .shortReigns:
             crash(leader)
             schedule(.restart(leader), after: Int64(draw(5..<200)) * 1_000_000)

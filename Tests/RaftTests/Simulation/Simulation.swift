@@ -46,6 +46,8 @@ final class Simulation {
     var checkers = Checkers()
     var nextContext: UInt64 = 0
     var faultsEnd: Int64 = 0
+    /// No other fault comes before, so that what began can run its course.
+    var quietUntil: Int64 = 0
     /// Links that carry nothing, from -> to.
     var cut: Set<[Int]> = []
     /// A digest of everything that happened.
@@ -148,6 +150,10 @@ final class Simulation {
             schedule(.client, after: Int64.random(in: 4_000_000...50_000_000, using: &generator))
         case .fault:
             guard now < faultsEnd else { return true }
+            guard now >= quietUntil else {
+                queue.push(.fault, at: quietUntil)
+                return true
+            }
             inflictFault()
             schedule(.fault, after: Int64.random(in: 1...(2 * profile.faultInterval), using: &generator))
         case .restart(let number): start(number)
