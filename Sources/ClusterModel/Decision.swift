@@ -10,6 +10,10 @@ package struct Decision: Sendable, Codable, Equatable {
         case deadlineSafe
         /// A node was chosen for the job, or the choice was taken back.
         case placed
+        /// The job runs on another node than before, from the same moment.
+        case migrated
+        /// The job was asked to end with a checkpoint, because another one needs its place more.
+        case preempted
     }
 
     /// A named number that the decision rests on, for programs.

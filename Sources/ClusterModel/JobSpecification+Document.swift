@@ -14,6 +14,7 @@ extension JobSpecification {
             ("user", user.map(DocumentNode.text)),
             ("mounts", mounts.isEmpty ? nil : .list(mounts.map(\.document))),
             ("resources", resources.document),
+            ("network", network?.document),
             ("objective", objective?.document),
         ]
         pairs += [
@@ -61,6 +62,10 @@ extension JobSpecification.Resources {
     }
 }
 
+extension JobSpecification.Network {
+    fileprivate var document: DocumentNode { .mapping([("address", .text(text ?? "automatic"))]) }
+}
+
 extension JobSpecification.Objective {
     fileprivate var document: DocumentNode {
         switch self {
@@ -93,6 +98,9 @@ extension JobSpecification.CheckpointRules {
             ("generations", .plain("\(generations)")),
             ("recovery", .text(recovery.rawValue)),
             ("tcpEstablished", tcpEstablished ? .flag(true) : nil),
+            ("replicas", replicas == Self().replicas ? nil : .plain("\(replicas)")),
+            ("otherSite", otherSite ? .flag(true) : nil),
+            ("spaceLimit", spaceLimit.map { .plain($0.documentText) }),
         ])
     }
 }

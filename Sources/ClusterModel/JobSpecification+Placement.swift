@@ -37,6 +37,25 @@ extension JobSpecification {
         case pack
     }
 
+    /// An IPv4 address that the job has for its life, wherever it runs.
+    package struct Network: Sendable, Codable, Equatable {
+        /// nil leaves the choice to the cluster: the lowest free one of the range of the node that begins the job.
+        package var address: IPv4Address?
+        /// Of the network that the address must be in; nil takes that of the node.
+        package var prefixLength: Int?
+        /// Any address.
+        package init() {}
+
+        /// What is asked for, for people; nil when any address will do.
+        package var text: String? { address.map { address in prefixLength.map { "\(address)/\($0)" } ?? "\(address)" } }
+
+        /// Whether a node's network has what is asked for; who has the address now is another question.
+        package func fits(_ network: NodeNetwork) -> Bool {
+            guard let address else { return true }
+            return network.hasRoom(for: address) && (prefixLength ?? network.subnet.length) == network.subnet.length
+        }
+    }
+
     /// What happens to the container on a node that is cut off; default `stop`.
     package var onPartition: PartitionRule {
         get { partitionRule ?? .stop }

@@ -40,11 +40,13 @@ package struct JobSpecification: Sendable, Codable, Equatable {
     var partitionRule: PartitionRule?
     var givenConstraints: Constraints?
     var givenSpread: Spread?
+    /// The address of the container's own; nil means that it uses the node's network, as any process of the node does.
+    package var network: Network?
 
     // The names of the stored form.
     private enum CodingKeys: String, CodingKey {
         case name, kind, image, command, environment, workingDirectory, user, mounts, resources, objective, policy
-        case maxOverprogress, weight, retries, checkpoint, labels
+        case maxOverprogress, weight, retries, checkpoint, labels, network
         case partitionRule = "onPartition"
         case givenConstraints = "constraints"
         case givenSpread = "spread"
@@ -169,13 +171,40 @@ extension JobSpecification {
             case fail
         }
 
-        /// Time between automatic checkpoints, at least 1 s; nil means only on demand.
+        /// Time between automatic checkpoints, at least 1 s; nil leaves it to what they cost.
         package var interval: Duration?
         /// Complete generations kept; 1...16, default 2.
         package var generations: Int = 2
         package var recovery: Recovery = .restore
         /// Whether established TCP connections are kept in the images.
         package var tcpEstablished: Bool = false
+        // Nil stands for the default in these, so that rules of older versions are read, and written as they were.
+        var givenReplicas: Int?
+        var givenOtherSite: Bool?
+        /// Bytes that the job's checkpoints may take on each node that keeps them, at least 1 MiB; nil: as much as there is room.
+        package var spaceLimit: ByteCount?
         package init() {}
+
+        /// Most copies of a checkpoint beside the one of the node that took it.
+        package static let replicaLimit = 8
+
+        /// Other nodes that keep each checkpoint too, as far as there are any with room; 0...`replicaLimit`, default 1.
+        package var replicas: Int {
+            get { givenReplicas ?? 1 }
+            set { givenReplicas = newValue == 1 ? nil : newValue }
+        }
+
+        /// Whether one of them is to be at another site than the others; default false.
+        package var otherSite: Bool {
+            get { givenOtherSite ?? false }
+            set { givenOtherSite = newValue ? true : nil }
+        }
+
+        // The names of the stored form.
+        private enum CodingKeys: String, CodingKey {
+            case interval, generations, recovery, tcpEstablished, spaceLimit
+            case givenReplicas = "replicas"
+            case givenOtherSite = "otherSite"
+        }
     }
 }

@@ -38,7 +38,8 @@ package struct JobSpecificationParser {
     }
 
     private static let keys = [
-        "name", "kind", "image", "command", "env", "workingDirectory", "user", "mounts", "resources", "objective",
+        "name", "kind", "image", "command", "env", "workingDirectory", "user", "mounts", "resources", "network",
+        "objective",
         "policy", "maxOverprogress", "weight", "retries", "checkpoint", "labels", "constraints",
         "spread", "onPartition",
     ]
@@ -56,6 +57,7 @@ package struct JobSpecificationParser {
         let problemsBefore = reader.problems.count
         if let node = root["resources"] { result.resources = resources(node) }
         let resourcesAreRight = reader.problems.count == problemsBefore
+        if let node = root["network"] { result.network = network(node) }
         if let node = root["objective"] {
             result.objective = objective(node, resourcesAreRight ? result.resources : nil)
         }
@@ -568,7 +570,7 @@ extension JobSpecificationParser {
 
     private mutating func checkpoint(_ node: DocumentNode) -> JobSpecification.CheckpointRules {
         var result = JobSpecification.CheckpointRules()
-        let keys = ["interval", "generations", "recovery", "tcpEstablished"]
+        let keys = ["interval", "generations", "recovery", "tcpEstablished", "replicas", "otherSite", "spaceLimit"]
         guard let mapping = reader.mapping(node, path: "checkpoint", keys: keys) else { return result }
         if let node = mapping["interval"] {
             result.interval = reader.duration(
@@ -585,6 +587,24 @@ extension JobSpecificationParser {
         }
         if let node = mapping["tcpEstablished"] {
             result.tcpEstablished = reader.flag(node, path: "checkpoint.tcpEstablished") ?? false
+        }
+        if let node = mapping["replicas"] {
+            let range = 0...JobSpecification.CheckpointRules.replicaLimit
+            result.replicas = reader.integer(node, path: "checkpoint.replicas", in: range) ?? 1
+        }
+        if let node = mapping["spaceLimit"] {
+            let range = ByteCount.mebibytes(1)...ByteCount.bytes(1 << 60)
+            result.spaceLimit = reader.bytes(node, path: "checkpoint.spaceLimit", in: range)
+        }
+        if let node = mapping["otherSite"] {
+            result.otherSite = reader.flag(node, path: "checkpoint.otherSite") ?? false
+            if result.otherSite, result.replicas == 0 {
+                reader.report(
+                    node.place,
+                    "checkpoint.otherSite",
+                    "a copy at another site needs `checkpoint.replicas` of at least 1; raise it"
+                )
+            }
         }
         return result
     }

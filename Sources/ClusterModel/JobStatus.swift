@@ -11,6 +11,8 @@ package enum JobState: String, Sendable, Codable, CaseIterable {
     case running
     /// Frozen for a checkpoint.
     case checkpointing
+    /// Frozen on one node, about to run on another.
+    case migrating
     /// Checkpointed and stopped on demand; `job restore` continues it.
     case suspended
     /// Told to end.
@@ -25,7 +27,7 @@ package enum JobState: String, Sendable, Codable, CaseIterable {
     /// Whether a container of this job may exist.
     package var mayHaveContainer: Bool {
         switch self {
-        case .starting, .restoring, .running, .checkpointing, .stopping: true
+        case .starting, .restoring, .running, .checkpointing, .migrating, .stopping: true
         case .queued, .suspended, .completed, .failed, .cancelled: false
         }
     }

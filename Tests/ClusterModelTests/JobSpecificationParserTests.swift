@@ -96,7 +96,10 @@ struct JobSpecificationParserTests {
             "objective": ["iterations": 10, "iterationTime": "90s", "startOverhead": "PT2S", "deadline": "45m"],
             "policy": "paper", "maxOverprogress": 0.1, "weight": 3,
             "retries": ["limit": 3, "backoff": "2s", "maximumBackoff": "1m"],
-            "checkpoint": ["interval": "30s", "generations": 3, "recovery": "restart", "tcpEstablished": true],
+            "checkpoint": [
+                "interval": "30s", "generations": 3, "recovery": "restart", "tcpEstablished": true, "replicas": 2,
+                "otherSite": true, "spaceLimit": "4GiB",
+            ],
             "labels": ["z": "1", "project": "climate"],
         ])
         var expected = JobSpecification(
@@ -130,6 +133,9 @@ struct JobSpecificationParserTests {
         expected.checkpoint.generations = 3
         expected.checkpoint.recovery = .restart
         expected.checkpoint.tcpEstablished = true
+        expected.checkpoint.replicas = 2
+        expected.checkpoint.otherSite = true
+        expected.checkpoint.spaceLimit = .gibibytes(4)
         expected.labels = [.init(key: "project", value: "climate"), .init(key: "z", value: "1")]
         #expect(specification == expected)
         #expect(try JobSpecificationParser.parse(specification.document, folder: "/", now: now) == specification)
