@@ -92,14 +92,23 @@ package struct Revocation: Sendable, Codable, Equatable {
     package var subject: Subject
     package var by: UserID
     package var time: Timestamp
+    /// Why, in the words of whoever revoked it; nil when nothing was said.
+    package var reason: String?
     /// When the last certificate that this is about expires, and it can be forgotten; nil keeps it for ever.
     package var expires: Timestamp?
 
     /// Takes the values as they are.
-    package init(_ subject: Subject, by: UserID, time: Timestamp, expires: Timestamp? = nil) {
+    package init(
+        _ subject: Subject,
+        by: UserID,
+        time: Timestamp,
+        reason: String? = nil,
+        expires: Timestamp? = nil
+    ) {
         self.subject = subject
         self.by = by
         self.time = time
+        self.reason = reason
         self.expires = expires
     }
 }

@@ -3,7 +3,7 @@ package import ClusterModel
 // Which nodes there are, and what follows when one comes or goes.
 extension ClusterState {
     /// Nodes that the state holds at most; those that left do not count.
-    package static let nodeLimit = 64
+    package static let nodeLimit = 1024
     /// Grace for a container that a drain stops.
     static let moveGrace: Duration = .seconds(10)
 
@@ -15,7 +15,7 @@ extension ClusterState {
 
     /// The node that has a number in the Raft group; nil when none that is still of the cluster has it.
     package func node(withMember member: UInt64) -> NodeRecord? {
-        nodeTable.records.values.first { $0.member == member && $0.state != .left }
+        nodeTable.all.first { $0.member == member && $0.state != .left }
     }
 
     /// A number for a new member of the Raft group that no node ever had.
@@ -23,7 +23,10 @@ extension ClusterState {
 
     /// Jobs with a container on a node, or about to have one, by rising submission time: what a drain waits for.
     package func jobsLeft(on node: NodeID) -> [JobRecord] {
-        liveJobs.filter { ($0.state.mayHaveContainer && $0.node == node) || $0.assignedNode == node }
+        liveJobs.filter { job in
+            (job.state.mayHaveContainer && job.node == node) || job.assignedNode == node
+                || (job.migration?.source == node && job.migration?.isSourceLost == false)
+        }
     }
 
     mutating func register(_ registration: NodeRegistration) throws(Refusal) -> Acceptance {
@@ -52,7 +55,7 @@ extension ClusterState {
                     + "cluster is at version \(version). Install a newer godwitd there."
             )
         }
-        let others = nodeTable.records.values.count { $0.state != .left && $0.node != node }
+        let others = nodeTable.all.count { $0.state != .left && $0.node != node }
         guard others < Self.nodeLimit else {
             throw Refusal(.exhausted, "The cluster has \(others) nodes, which is the most it can have.")
         }
@@ -82,6 +85,20 @@ extension ClusterState {
         )
         try require(registration.memory >= .zero, "it has less than no memory")
         try require((0...4096).contains(registration.deviceCount), "it has \(registration.deviceCount) devices")
+        if let network = registration.network {
+            try require(
+                network.subnet.network == network.subnet && network.subnet.contains(network.range.first)
+                    && network.subnet.contains(network.range.last) && network.range.first <= network.range.last,
+                "the range of its network is not within the subnet"
+            )
+        }
+        if let platform = registration.platform {
+            try require(
+                (1...32).contains(platform.architecture.utf8.count),
+                "its architecture has no name of 1 to 32 bytes"
+            )
+            try require(platform.stateSize >= 0, "its processors have less than no state")
+        }
         let keys = Set(registration.labels.map(\.key))
         let isCountRight = keys.count == registration.labels.count && keys.count <= 64
         try require(isCountRight, "it has more than 64 labels, or one twice")
@@ -91,7 +108,7 @@ extension ClusterState {
 
     /// The least that all live nodes know, unless it was more before.
     private mutating func raiseVersion() {
-        let spoken = nodeTable.records.values.filter(\.state.isLive).map(\.speaks).min() ?? version
+        let spoken = nodeTable.all.lazy.filter(\.state.isLive).map(\.speaks).min() ?? version
         version = max(version, spoken)
     }
 
@@ -117,7 +134,10 @@ extension ClusterState {
                 "Node \(node) is of before the recovery of this cluster, and its containers may still run. Wait until it is declared lost."
             )
         }
-        let left = liveJobs.filter { $0.state.mayHaveContainer && $0.node == node }
+        let left = liveJobs.filter {
+            ($0.state.mayHaveContainer && $0.node == node)
+                || ($0.migration?.isSourceLost == false && $0.occupiedNodes.contains(node))
+        }
         guard left.isEmpty else {
             throw Refusal(
                 .conflict,
@@ -160,6 +180,12 @@ extension ClusterState {
         let why = reason.isEmpty ? "" : ": " + (reason.hasSuffix(".") ? String(reason.dropLast()) : reason)
         audit("Node \(node) is lost\(why).", by: "leader", at: time)
         goOn(without: node, cause: "Node \(node) is lost\(why).", at: time, into: &acceptance)
+        for job in jobs where job.catalog.contains(where: { $0.state == .retiring && $0.holders.contains(node) }) {
+            var change = JobChange(record: job, time: time, nodes: nodeTable)
+            change.forgetRetiringFiles(of: node)
+            take(change, into: &acceptance)
+        }
+        acceptance.changed = Set(acceptance.changed).sorted()
         raiseVersion()
         return acceptance
     }
@@ -224,6 +250,12 @@ extension ClusterState {
         record.isDraining = false
         nodeTable[node] = record
         acceptance.changedNodes = [node]
+        for job in liveJobs
+        where job.node == node && (job.request?.isMovingAway == true || job.migration?.source == node) {
+            var change = JobChange(record: job, time: time, nodes: nodeTable)
+            change.stay()
+            take(change, into: &acceptance)
+        }
         audit("Node \(node) takes jobs again.", by: user.rawValue, at: time)
         return acceptance
     }
@@ -264,7 +296,10 @@ extension ClusterState {
     }
 
     private mutating func forgetFiles(of node: NodeID, at time: Timestamp, into acceptance: inout Acceptance) {
-        for job in jobs where job.catalog.contains(where: { $0.node == node }) {
+        for job in jobs
+        where job.catalog.contains(where: {
+            $0.holders.contains(node) || $0.wantedCopies.contains(node) || $0.copies?.declined.contains(node) == true
+        }) {
             var change = JobChange(record: job, time: time, nodes: nodeTable)
             change.forgetFiles(of: node)
             take(change, into: &acceptance)

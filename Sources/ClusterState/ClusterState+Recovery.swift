@@ -28,7 +28,7 @@ extension ClusterState {
     package var unsettledNodes: [NodeID] { nodes.filter(isUnsettled).map(\.node) }
 
     /// Whether the right of a node of before the recovery may go on.
-    package var isSettling: Bool { nodeTable.records.values.contains(where: isUnsettled) }
+    package var isSettling: Bool { nodeTable.all.contains(where: isUnsettled) }
 
     func isUnsettled(_ record: NodeRecord) -> Bool {
         record.state.isLive && recovery?.formerMembers.contains(record.member) == true
@@ -60,21 +60,31 @@ extension Command {
         case .configure, .checkpointRetired, .note: nil
         case .submit(let submission): submission.time
         case .requestCheckpoint(_, _, _, let time), .requestRestore(_, _, _, let time),
-            .requestCancel(_, _, _, let time), .waiting(_, _, let time), .begin(_, _, let time),
+            .requestCancel(_, _, _, let time), .waiting(_, _, let time), .begin(_, _, let time, _),
             .started(_, _, let time), .adopted(_, _, let time), .exited(_, _, _, _, let time, _),
             .beginCheckpoint(_, _, let time), .checkpointRecorded(_, _, let time),
             .checkpointFailed(_, _, _, _, let time), .checkpointDamaged(_, _, _, let time), .ledger(_, let time),
+            .placeCopies(_, _, _, let time), .copyHeld(_, _, _, let time), .copyDeclined(_, _, _, _, let time),
+            .copyDamaged(_, _, _, _, let time), .copyGone(_, _, _, let time), .moveAway(_, let time),
+            .dropCheckpointKeys(_, let time), .preempt(_, _, _, let time), .migrationPrepared(_, _, let time),
+            .abortMigration(_, _, _, _, let time), .handOver(_, _, _, let time), .migrationFailed(_, _, _, let time),
+            .migrationDrained(_, _, _, let time), .passOver(_, _, _, let time),
             .allocate(_, let time), .prune(let time), .nodeLost(_, _, let time), .cordon(_, _, let time),
             .drain(_, _, _, let time), .undrain(_, _, let time), .assign(_, _, _, let time),
             .unassign(_, _, let time), .nameCluster(_, let time), .distrust(_, _, let time),
             .auditEntry(_, _, let time):
             time
+        case .beginMigration(let order): order.time
+        case .importCheckpoint(let imported): imported.time
+        case .removeCheckpoint(let removal): removal.time
+        case .releaseCheckpoint(let release): release.time
         case .requestResize(let resize): resize.time
         case .restoreFailed(let failure): failure.time
         case .registerNode(let registration): registration.time
         case .nodeLeft(let departure): departure.time
         case .revoke(let revocation): revocation.time
         case .setKeyring(let keyring): keyring.time
+        case .addCheckpointKey(let key): key.time
         case .trust(let authority): authority.time
         }
     }

@@ -78,6 +78,9 @@ extension ClusterState {
     /// The newest entries of the audit, oldest first, at most `auditLimit`.
     package var audit: [AuditEntry] { auditLog.entries }
 
+    /// The revocation of a subject; nil when it is not revoked.
+    package func revocation(of subject: Revocation.Subject) -> Revocation? { trustRecords.revocations[subject] }
+
     /// Why a certificate is not to be trusted; nil when it is not revoked.
     ///
     /// - Parameters:
@@ -143,9 +146,11 @@ extension ClusterState {
             )
         }
         try checkText(revocation.subject.description, "what is revoked")
+        if let reason = revocation.reason { try checkText(reason, "why it is revoked") }
         trustRecords.revocations.set(revocation)
         acceptance.changedTrust = true
-        audit("Revoked \(revocation.subject).", by: revocation.by.rawValue, at: revocation.time)
+        let why = revocation.reason.map { ": \($0)" } ?? ""
+        audit("Revoked \(revocation.subject)\(why).", by: revocation.by.rawValue, at: revocation.time)
         return acceptance
     }
 

@@ -6,7 +6,7 @@ package import ClusterModel
 /// A command that is refused changes nothing.
 package struct ClusterState: Sendable, Equatable {
     /// The newest version of commands and stored state that this program knows; `init(from:)` refuses newer ones.
-    package static let newestVersion = 3
+    package static let newestVersion = 6
     /// The version that every node of a cluster knows: before it, a cluster had one node.
     package static let oldestVersion = 2
     /// Versions of the stored form that `init(from:)` reads.
@@ -30,6 +30,7 @@ package struct ClusterState: Sendable, Equatable {
     /// The greatest member number that a node ever had.
     var lastMember: UInt64 = 0
     var trustRecords = TrustRecords()
+    var checkpointKeyList: [CheckpointKey] = []
     var auditLog = AuditLog()
     /// The last time that the cluster began again from one log; nil when it never did.
     package internal(set) var recovery: Recovery?
@@ -111,7 +112,9 @@ extension ClusterState {
         }
     }
 
-    private mutating func accept(_ command: Command) throws(Refusal) -> Acceptance {
+    mutating func accept(_ command: Command, isKnown: Bool = false) throws(Refusal) -> Acceptance {
+        // An agent alone is all nodes that there are; from here on no older one can join.
+        if !isKnown, nodeTable.all.isEmpty, command.requiredVersion == 5 { return try acceptAlone(command) }
         guard command.requiredVersion <= version else {
             throw Refusal(
                 .conflict,
@@ -130,10 +133,19 @@ extension ClusterState {
             try change(resize.job, at: resize.time) { (change) throws(Refusal) in try change.resize(resize) }
         case .requestCancel(let job, let grace, let user, let time):
             try change(job, at: time) { (change) throws(Refusal) in try change.requestCancel(grace: grace, by: user) }
+        case .importCheckpoint(let imported): try importCheckpoint(imported)
+        case .removeCheckpoint(let removal):
+            try change(removal.job, at: removal.time) { (change) throws(Refusal) in
+                try change.removeCheckpoint(removal.generation, isForced: removal.isForced, by: removal.by)
+            }
+        case .releaseCheckpoint(let release):
+            try change(release.job, at: release.time) { (change) throws(Refusal) in
+                try change.release(release.generation, from: release.node, because: release.reason)
+            }
         case .waiting(let job, let reason, let time):
             try change(job, at: time) { (change) throws(Refusal) in try change.wait(because: reason) }
-        case .begin(let job, let node, let time):
-            try change(job, at: time) { (change) throws(Refusal) in try change.begin(on: node) }
+        case .begin(let job, let node, let time, let network):
+            try begin(job, on: node, offering: network, at: time)
         case .started(let job, let incarnation, let time):
             try change(job, at: time) { (change) throws(Refusal) in try change.started(incarnation) }
         case .adopted(let job, let incarnation, let time):
@@ -158,6 +170,46 @@ extension ClusterState {
             }
         case .checkpointRetired(let job, let generation):
             try change(job, at: .epoch) { (change) throws(Refusal) in try change.checkpointRetired(generation) }
+        case .placeCopies(let job, let generation, let nodes, let time):
+            try change(job, at: time) { (change) throws(Refusal) in
+                try change.placeCopies(of: generation, on: nodes)
+            }
+        case .copyHeld(let job, let generation, let node, let time):
+            try change(job, at: time) { (change) throws(Refusal) in try change.copyHeld(of: generation, by: node) }
+        case .copyDeclined(let job, let generation, let node, let reason, let time):
+            try change(job, at: time) { (change) throws(Refusal) in
+                try change.copyDeclined(of: generation, by: node, reason: reason)
+            }
+        case .copyDamaged(let job, let generation, let node, let reason, let time):
+            try change(job, at: time) { (change) throws(Refusal) in
+                try change.copyDamaged(of: generation, on: node, reason: reason)
+            }
+        case .copyGone(let job, let generation, let node, let time):
+            try change(job, at: time) { (change) throws(Refusal) in try change.copyGone(of: generation, from: node) }
+        case .moveAway(let job, let time):
+            try change(job, at: time) { (change) throws(Refusal) in try change.moveAway() }
+        case .preempt(let job, let other, let reason, let time):
+            try change(job, at: time) { (change) throws(Refusal) in try change.preempt(for: other, because: reason) }
+        case .beginMigration(let order):
+            try change(order.job, at: order.time) { (change) throws(Refusal) in try change.beginMigration(order) }
+        case .migrationPrepared(let job, let number, let time):
+            try change(job, at: time) { (change) throws(Refusal) in try change.migrationPrepared(number) }
+        case .abortMigration(let job, let number, let reason, let node, let time):
+            try change(job, at: time) { (change) throws(Refusal) in
+                try change.abortMigration(number, reason: reason, declinedBy: node)
+            }
+        case .handOver(let job, let number, let handover, let time):
+            try change(job, at: time) { (change) throws(Refusal) in try change.handOver(number, handover) }
+        case .migrationFailed(let job, let number, let reason, let time):
+            try change(job, at: time) { (change) throws(Refusal) in
+                try change.migrationFailed(number, reason: reason)
+            }
+        case .migrationDrained(let job, let number, let sent, let time):
+            try change(job, at: time) { (change) throws(Refusal) in
+                try change.migrationDrained(number, sent: sent)
+            }
+        case .addCheckpointKey(let key): try addCheckpointKey(key)
+        case .dropCheckpointKeys(let numbers, let time): try dropCheckpointKeys(numbers, at: time)
         case .ledger(let readings, let time): record(readings, at: time)
         case .allocate(let changes, let time): try allocate(changes, at: time)
         case .note(let decisions): note(decisions)
@@ -173,6 +225,8 @@ extension ClusterState {
             try change(job, at: time) { (change) throws(Refusal) in try change.assign(to: node, because: reason) }
         case .unassign(let job, let reason, let time):
             try change(job, at: time) { (change) throws(Refusal) in try change.unassign(because: reason) }
+        case .passOver(let job, let generation, let reason, let time):
+            try change(job, at: time) { (change) throws(Refusal) in try change.passOver(generation, because: reason) }
         case .nameCluster(let id, let time): try nameCluster(id, at: time)
         case .revoke(let revocation): try revoke(revocation)
         case .setKeyring(let keyring): try setKeyring(keyring)
@@ -235,7 +289,7 @@ extension ClusterState {
         return Acceptance()
     }
 
-    private mutating func submit(_ submission: Submission) throws(Refusal) -> Acceptance {
+    mutating func submit(_ submission: Submission) throws(Refusal) -> Acceptance {
         let name = submission.specification.name
         let key = submission.idempotencyKey.map { SubmissionKey(submitter: submission.submitter, key: $0) }
         if let key {
@@ -268,6 +322,7 @@ extension ClusterState {
         guard records[submission.id] == nil else {
             throw Refusal(.conflict, "The identity \(submission.id) is taken. Submit again: identities are drawn anew.")
         }
+        if let network = submission.specification.network { try requireFree(network) }
         guard liveNames.count < limits.liveJobs else {
             throw Refusal(
                 .exhausted,
@@ -358,6 +413,8 @@ extension ClusterState: Codable {
         case formatVersion, limits, lastDecision, jobs
         // From version 2.
         case nodes, lastMember, trust, audit
+        // From version 4.
+        case checkpointKeys
         // Only after a recovery; a program that does not know it is not heard by the others then.
         case recovery
     }
@@ -390,6 +447,7 @@ extension ClusterState: Codable {
         lastMember = try container.decodeIfPresent(UInt64.self, forKey: .lastMember) ?? 0
         trustRecords = try container.decodeIfPresent(TrustRecords.self, forKey: .trust) ?? TrustRecords()
         auditLog = try container.decodeIfPresent(AuditLog.self, forKey: .audit) ?? AuditLog()
+        checkpointKeyList = try container.decodeIfPresent([CheckpointKey].self, forKey: .checkpointKeys) ?? []
         recovery = try container.decodeIfPresent(Recovery.self, forKey: .recovery)
     }
 
@@ -404,6 +462,7 @@ extension ClusterState: Codable {
         try container.encode(lastMember, forKey: .lastMember)
         try container.encode(trustRecords, forKey: .trust)
         try container.encode(auditLog, forKey: .audit)
+        if !checkpointKeyList.isEmpty { try container.encode(checkpointKeyList, forKey: .checkpointKeys) }
         try container.encodeIfPresent(recovery, forKey: .recovery)
     }
 }

@@ -18,11 +18,20 @@ package enum Command: Sendable, Codable, Equatable {
     case requestResize(Resize)
     case requestCancel(job: JobID, grace: Duration, by: UserID, time: Timestamp)
 
+    /// Takes in a checkpoint out of a tar, and makes a job of it or adds it to one. Version 6.
+    case importCheckpoint(CheckpointImport)
+    /// Lets a checkpoint go on all nodes. Version 6.
+    case removeCheckpoint(CheckpointRemoval)
+    /// Lets a checkpoint go that nobody needs, for want of room. Version 6.
+    case releaseCheckpoint(CheckpointRelease)
+
     // What an agent does and sees.
     /// Says why a queued job still waits.
     case waiting(job: JobID, reason: String, time: Timestamp)
     /// Gives a queued job its next incarnation on a node.
-    case begin(job: JobID, node: NodeID, time: Timestamp)
+    ///
+    /// `network` is what the node offers, for a job that has an address of its own; version 5.
+    case begin(job: JobID, node: NodeID, time: Timestamp, network: NodeNetwork? = nil)
     /// The container runs, newly made or restored.
     case started(job: JobID, incarnation: Incarnation, time: Timestamp)
     /// A restarted agent found the container running and took it over.
@@ -55,6 +64,32 @@ package enum Command: Sendable, Codable, Equatable {
     case checkpointDamaged(job: JobID, generation: CheckpointGeneration, reason: String, time: Timestamp)
     /// The files of a retiring generation are deleted.
     case checkpointRetired(job: JobID, generation: CheckpointGeneration)
+    /// Says which nodes are to fetch the files of a generation, instead of those that were to before. Version 4.
+    case placeCopies(job: JobID, generation: CheckpointGeneration, nodes: [NodeID], time: Timestamp)
+    /// A node has the files of a generation, complete and durable. Version 4.
+    case copyHeld(job: JobID, generation: CheckpointGeneration, node: NodeID, time: Timestamp)
+    /// A node that was to fetch the files cannot take them. Version 4.
+    case copyDeclined(job: JobID, generation: CheckpointGeneration, node: NodeID, reason: String, time: Timestamp)
+    /// The files on one node are not what was written. Version 4.
+    case copyDamaged(job: JobID, generation: CheckpointGeneration, node: NodeID, reason: String, time: Timestamp)
+    /// The files on one node are deleted, or are not counted any more. Version 4.
+    case copyGone(job: JobID, generation: CheckpointGeneration, node: NodeID, time: Timestamp)
+    /// Stops a job with a last checkpoint, because its node is being drained; it goes on from it elsewhere. Version 4.
+    case moveAway(job: JobID, time: Timestamp)
+    /// Stops a job with a last checkpoint, because another one needs its place more; it goes on when there is room. Version 6.
+    case preempt(job: JobID, yieldsTo: JobID, reason: String, time: Timestamp)
+    /// Begins to move a running job to another node. Version 6.
+    case beginMigration(MigrationOrder)
+    /// The destination can take the job and has made everything ready. Version 6.
+    case migrationPrepared(job: JobID, number: UInt64, time: Timestamp)
+    /// Gives a move up that was not handed over; `declinedBy` is a destination that cannot. Version 6.
+    case abortMigration(job: JobID, number: UInt64, reason: String, declinedBy: NodeID?, time: Timestamp)
+    /// The source's container stands still and is dumped: from here on only the destination may run the job. Version 6.
+    case handOver(job: JobID, number: UInt64, handover: Migration.Handover, time: Timestamp)
+    /// The destination could not go on with what was handed over, and nothing of it is left there. Version 6.
+    case migrationFailed(job: JobID, number: UInt64, reason: String, time: Timestamp)
+    /// The destination runs and lacks nothing; `sent` is what went across. Version 6.
+    case migrationDrained(job: JobID, number: UInt64, sent: ByteCount, time: Timestamp)
     /// Readings of CPU time counters.
     case ledger(readings: [LedgerReading], time: Timestamp)
 
@@ -84,6 +119,8 @@ package enum Command: Sendable, Codable, Equatable {
     case assign(job: JobID, node: NodeID, reason: String, time: Timestamp)
     /// Takes the choice back.
     case unassign(job: JobID, reason: String, time: Timestamp)
+    /// Gives a checkpoint up that a queued job waits to go on from, because no node can take it: an older one follows, or the beginning. Version 6.
+    case passOver(job: JobID, generation: CheckpointGeneration, reason: String, time: Timestamp)
 
     // Who is trusted.
     /// Gives the cluster its name, once.
@@ -91,6 +128,10 @@ package enum Command: Sendable, Codable, Equatable {
     case revoke(Revocation)
     /// Replaces the keyring; refused unless the version follows the present one, so that of two rotations at once one is told.
     case setKeyring(StoredKeyring)
+    /// Seals checkpoints under another key from now on; refused unless its number follows the newest one's. Version 4.
+    case addCheckpointKey(CheckpointKey)
+    /// Destroys keys that no checkpoint needs. Version 4.
+    case dropCheckpointKeys(numbers: [UInt64], time: Timestamp)
     case trust(TrustedAuthority)
     case distrust(fingerprint: String, by: UserID, time: Timestamp)
     /// Tells the audit what was done outside of the state, in one sentence of at most 512 characters; `by` as in ``AuditEntry``. Version 3.
@@ -101,7 +142,10 @@ package enum Command: Sendable, Codable, Equatable {
         case configure, submit, requestCheckpoint, requestRestore, requestResize, requestCancel, waiting, begin, started
         case adopted, exited, restoreFailed, beginCheckpoint, checkpointRecorded, checkpointFailed, checkpointDamaged
         case checkpointRetired, ledger, allocate, note, prune
+        case placeCopies, copyHeld, copyDeclined, copyDamaged, copyGone, moveAway, addCheckpointKey, dropCheckpointKeys
+        case preempt, beginMigration, migrationPrepared, abortMigration, handOver, migrationFailed, migrationDrained
         case registerNode, nodeLeft, nodeLost, cordon, drain, undrain, assign, unassign
+        case importCheckpoint, removeCheckpoint, releaseCheckpoint, passOver
         case nameCluster, revoke, setKeyring, trust, distrust, auditEntry
     }
 }
@@ -112,6 +156,11 @@ extension Command {
     /// A case, or a field of a payload that changes what is done, that comes after version 2 answers with its version here.
     package var requiredVersion: Int {
         switch self {
+        case .submit(let submission) where submission.specification.network != nil: 5
+        case .submit(let submission) where submission.specification.checkpoint.spaceLimit != nil: 6
+        case .begin(_, _, _, .some): 5
+        case .registerNode(let registration) where registration.platform != nil: 6
+        case .registerNode(let registration) where registration.network != nil: 5
         case .configure, .submit, .requestCheckpoint, .requestRestore, .requestResize, .requestCancel, .waiting, .begin,
             .started, .adopted, .exited, .restoreFailed, .beginCheckpoint, .checkpointRecorded, .checkpointFailed,
             .checkpointDamaged, .checkpointRetired, .ledger, .allocate, .note, .prune, .registerNode, .nodeLeft,
@@ -119,6 +168,13 @@ extension Command {
             .distrust:
             ClusterState.oldestVersion
         case .auditEntry: 3
+        case .importCheckpoint, .removeCheckpoint, .releaseCheckpoint: 6
+        case .placeCopies, .copyHeld, .copyDeclined, .copyDamaged, .copyGone, .moveAway, .addCheckpointKey,
+            .dropCheckpointKeys:
+            4
+        case .preempt, .beginMigration, .migrationPrepared, .abortMigration, .handOver, .migrationFailed,
+            .migrationDrained, .passOver:
+            6
         }
     }
 }

@@ -7,7 +7,7 @@ extension JobChange {
         guard record.state == .running else { throw refuse("only a running job can be checkpointed", "Try again.") }
         var stops = false
         var isRequested = false
-        if case .checkpoint(let wish, _) = record.request { (stops, isRequested) = (wish, true) }
+        if case .checkpoint(let wish, _, _, _) = record.request { (stops, isRequested) = (wish, true) }
         record.lastGeneration = record.lastGeneration.next
         record.openCheckpoint = OpenCheckpoint(
             generation: record.lastGeneration,
@@ -28,6 +28,8 @@ extension JobChange {
         var entry = entry
         entry.state = .complete
         entry.damage = nil
+        entry.copies = nil
+        entry.platform = nodes[entry.node]?.platform
         // Of a past iteration, or of a job that has ended: nobody can use it.
         if record.state.isFinal || entry.completedIterations != record.completedIterations { entry.state = .retiring }
         record.catalog.append(entry)
@@ -50,16 +52,26 @@ extension JobChange {
         )
         guard let open, record.state == .checkpointing else { return }
         record.openCheckpoint = nil
-        if open.isRequested, case .checkpoint(let stops, _) = record.request, !stops || open.stops {
+        var moves = false
+        var yieldsTo: JobID?
+        if open.isRequested, case .checkpoint(let stops, _, let wish, let other) = record.request, !stops || open.stops
+        {
+            (moves, yieldsTo) = (wish ?? false, other)
             record.request = nil
         }
-        guard open.stops else { return enter(.running, runningMessage) }
+        guard open.stops else { return enter(.running, record.runningMessage) }
         record.lastExit = open.exit ?? record.lastExit
         record.ledger.settle()
         fallBack(to: entry)
         record.incarnationStarted = nil
         record.resumption = nil
         record.quickLosses = 0
+        if moves {
+            let place =
+                yieldsTo.map { ", to make room for job \($0)" }
+                ?? record.node.map { ", because node \($0) is being drained" } ?? ""
+            return goOn(from: entry, because: "It was stopped with checkpoint \(entry.generation)\(place).")
+        }
         let what =
             "Stopped with checkpoint \(entry.generation); `godwit job restore \(record.specification.name)` continues it."
         enter(.suspended, what)
@@ -87,7 +99,7 @@ extension JobChange {
             // The dump ended the container without leaving usable images: its work since the last good one is lost.
             if case .signalled(9, false) = exit { ended(.lost) } else { ended(exit) }
         } else {
-            enter(.running, runningMessage)
+            enter(.running, record.runningMessage)
         }
     }
 
@@ -111,6 +123,9 @@ extension JobChange {
         guard record.catalog[index].state == .retiring else {
             throw refuse("checkpoint \(generation) is still wanted", "Delete only what is retiring.")
         }
+        guard record.catalog[index].copies == nil else {
+            throw refuse("checkpoint \(generation) has copies", "Say for each node that it has deleted its own.")
+        }
         record.catalog.remove(at: index)
     }
 
@@ -131,6 +146,15 @@ extension JobChange {
         next(after: resumption, because: why)
     }
 
+    /// Gives up a checkpoint that no node can take.
+    mutating func passOver(_ generation: CheckpointGeneration, because reason: String) throws(Refusal) {
+        guard record.state == .queued, let resumption = record.resumption, resumption.generation == generation else {
+            throw Refusal(.stale, "Job \(record.id) does not wait to go on from checkpoint \(generation).")
+        }
+        record.assignment = nil
+        next(after: resumption, because: reason)
+    }
+
     /// Chooses what follows a checkpoint that cannot be used.
     mutating func next(after failed: Resumption, because why: String) {
         record.failedRestores.append(failed.generation)
@@ -144,9 +168,10 @@ extension JobChange {
         }
         record.resumption = nil
         if failed.origin == .recovery {
+            let lost = lostWork(since: record.iterationBase)
             fallBack(to: record.iterationBase)
-            let what = "\(why) No older checkpoint is left, so it starts from the beginning."
-            decide(.restarted, what)
+            let what = "\(why) No older checkpoint is left, so it starts from the beginning.\(lost.text)"
+            decide(.restarted, what, [lost.number])
             requeue(what)
         } else {
             let good = record.goodCheckpoints.map { "\($0.generation)" }.joined(separator: ", ")
@@ -169,22 +194,52 @@ extension JobChange {
     }
 
     /// Retires what is over the number of generations kept: the oldest complete ones and every damaged one before them.
-    private mutating func retireSurplus() {
+    ///
+    /// Kept besides: the newest one that outlives its node, and a newer one whose copies are under way. So a node's end costs no more work than
+    /// copies take, and checkpoints that come faster than they can be copied do not keep each other from being copied.
+    mutating func retireSurplus() {
+        let rules = record.specification.checkpoint
         let complete = record.catalog.filter { $0.state == .complete }
-        let surplus = complete.count - record.specification.checkpoint.generations
-        guard surplus > 0 else { return }
-        let oldestKept = complete[surplus].generation
+        let surplus = complete.count - rules.generations
+        guard surplus > 0 || rules.spaceLimit != nil else { return }
+        let newestSafe = complete.last { $0.isSafe(replicas: rules.replicas) }?.generation
+        let underWay = complete.first { entry in
+            !entry.wantedCopies.isEmpty && newestSafe.map { $0 < entry.generation } ?? true
+        }?.generation
         // The one that a waiting job goes on from is kept whatever its age.
-        for index in record.catalog.indices
-        where record.catalog[index].generation < oldestKept
-            && record.catalog[index].generation != record.resumption?.generation
-        {
-            record.catalog[index].state = .retiring
+        let kept = [record.resumption?.generation, newestSafe, underWay].compactMap { $0 }
+        if surplus > 0 {
+            let oldestKept = complete[surplus].generation
+            for index in record.catalog.indices
+            where record.catalog[index].generation < oldestKept && !kept.contains(record.catalog[index].generation) {
+                retire(index)
+            }
+        }
+        guard let limit = rules.spaceLimit else { return }
+        for index in record.catalog.indices where CatalogEntry.occupied(by: record.goodCheckpoints) > limit {
+            let entry = record.catalog[index]
+            guard entry.state == .complete, entry.generation != record.newestGoodCheckpoint?.generation,
+                !kept.contains(entry.generation)
+            else { continue }
+            retire(index)
         }
     }
 
-    private var runningMessage: String {
-        record.totalIterations > 1
-            ? "Iteration \(record.completedIterations + 1) of \(record.totalIterations) runs." : "Runs."
+    /// Lets a generation go that nobody needs, because a node that holds it has no room.
+    mutating func release(_ generation: CheckpointGeneration, from node: NodeID, because why: String) throws(Refusal) {
+        guard let index = record.catalog.firstIndex(where: { $0.generation == generation }),
+            record.catalog[index].state == .complete, record.catalog[index].holders.contains(node)
+        else { throw Refusal(.stale, "Node \(node) does not hold checkpoint \(generation) of job \(record.id).") }
+        guard !record.isNeeded(record.catalog[index]) else {
+            throw refuse("checkpoint \(generation) is needed", "Let another one go.")
+        }
+        retire(index)
+        decide(.warned, "Checkpoint \(generation) was let go, newer ones are kept: \(why)")
+    }
+
+    /// Lets a generation go: its holders delete it, and nobody fetches it any more.
+    mutating func retire(_ index: Int) {
+        record.catalog[index].state = .retiring
+        if record.catalog[index].copies != nil { record.catalog[index].changeCopies { $0.wanted = [] } }
     }
 }

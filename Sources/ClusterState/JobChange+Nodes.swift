@@ -13,10 +13,11 @@ extension JobChange {
             let what = target.state == .active ? (target.isDraining ? "draining" : "cordoned") : target.state.rawValue
             throw refuse("node \(node) is \(what) and takes no new jobs", "Choose another node.")
         }
-        if let resumption = record.resumption, let entry = record.checkpoint(resumption.generation), entry.node != node
+        if let resumption = record.resumption, let entry = record.checkpoint(resumption.generation),
+            !nodes.canRestore(entry, on: node)
         {
             throw refuse(
-                "it goes on from checkpoint \(entry.generation), which is on node \(entry.node)",
+                "it goes on from checkpoint \(entry.generation), which is on \(Self.names(entry.holders)) alone",
                 "Assign it there."
             )
         }
@@ -37,7 +38,7 @@ extension JobChange {
 
     /// Lets only the assigned node begin the job; an agent that never registered is alone and begins what it likes.
     func requireAssigned(to node: NodeID) throws(Refusal) {
-        guard !nodes.records.isEmpty else { return }
+        guard !nodes.all.isEmpty else { return }
         guard let target = nodes[node] else {
             throw refuse("node \(node) is not registered", "Register it first; its agent does so by itself.")
         }
@@ -52,14 +53,16 @@ extension JobChange {
 
     /// Whether what is known of the job ties it to a node.
     func depends(on node: NodeID) -> Bool {
+        if let migration = record.migration, migration.source == node || migration.destination == node { return true }
         if record.state.mayHaveContainer { return record.node == node }
         if record.assignedNode == node { return true }
         guard !record.state.isFinal else { return false }
-        return record.catalog.contains { $0.node == node && $0.state == .complete }
+        return record.catalog.contains { $0.holders.contains(node) && $0.state == .complete }
     }
 
     /// Goes on without a node that is gone; `cause` is a sentence that says so.
     mutating func nodeGone(_ node: NodeID, cause: String) {
+        if migrationNodeGone(node, cause: cause) { return }
         if record.state.mayHaveContainer, record.node == node { return ended(.lost, cause: cause) }
         guard record.state == .queued || record.state == .suspended else { return }
         if record.assignedNode == node {
@@ -67,13 +70,15 @@ extension JobChange {
             enter(.queued, cause)
             decide(.placed, "\(cause) The job waits for another node.")
         }
-        guard let entry = chosenEntry, entry.node == node else { return }
+        guard let entry = chosenEntry, entry.holders.contains(node), !nodes.holds(entry) else { return }
         if record.state == .queued, let resumption = record.resumption {
             next(after: resumption, because: cause + " Checkpoint \(entry.generation) is there.")
         } else {
             let other = restorable(before: nil)
             let rest =
-                other.map { "; checkpoint \($0.generation) on node \($0.node) can be restored" }
+                other.map {
+                    "; checkpoint \($0.generation) on \(Self.names(nodes.liveHolders(of: $0))) can be restored"
+                }
                 ?? ", so the job waits for that node"
             let what = "\(cause) Checkpoint \(entry.generation) is there\(rest)."
             decide(.warned, what)
@@ -98,20 +103,18 @@ extension JobChange {
     func needsFiles(of node: NodeID) -> Bool {
         guard record.state == .suspended || (record.state == .queued && record.resumption != nil) else { return false }
         let usable = record.goodCheckpoints.filter { $0.completedIterations == record.completedIterations }
-        return usable.contains { $0.node == node } && !usable.contains { $0.node != node && nodes.holds($0) }
+        return usable.contains { $0.holders.contains(node) }
+            && !usable.contains { entry in nodes.liveHolders(of: entry).contains { $0 != node } }
     }
-
-    /// Forgets checkpoints whose files are gone for good with their node.
-    mutating func forgetFiles(of node: NodeID) { record.catalog.removeAll { $0.node == node } }
 
     /// Asks for a stop and a new start elsewhere; whether the job may be started anew is its own rule.
     mutating func requestMove(grace: Duration, by user: UserID) -> Bool {
         guard record.specification.checkpoint.recovery != .fail else { return false }
         // It is about to end with a checkpoint, as its user asked.
-        if case .checkpoint(stops: true, _) = record.request { return false }
+        if case .checkpoint(stops: true, _, let moves, _) = record.request, moves != true { return false }
         switch record.state {
         case .starting, .restoring, .running, .checkpointing: break
-        case .queued, .suspended, .stopping, .completed, .failed, .cancelled: return false
+        case .queued, .migrating, .suspended, .stopping, .completed, .failed, .cancelled: return false
         }
         record.request = .move(grace: grace, requested: time, by: user)
         let open = record.openCheckpoint
@@ -121,13 +124,48 @@ extension JobChange {
         return true
     }
 
+    /// Asks for a last checkpoint of a job on a node that is being drained, from which it goes on elsewhere.
+    mutating func moveAway() throws(Refusal) {
+        guard nodes.isDraining(record.node) else {
+            throw refuse("its node is not being drained", "Nothing is to be done.")
+        }
+        guard record.mayMoveAway(at: time) else {
+            throw refuse("it cannot leave its node with a checkpoint now", "Wait.")
+        }
+        record.request = .checkpoint(stops: true, requested: time, moves: true)
+    }
+
+    /// Asks for a last checkpoint of a job whose place another one needs; it goes on from it when there is room.
+    mutating func preempt(for other: JobID, because reason: String) throws(Refusal) {
+        guard other != record.id, record.mayMoveAway(at: time), record.migration == nil else {
+            throw refuse("it cannot leave its place with a checkpoint now", "Wait.")
+        }
+        record.request = .checkpoint(stops: true, requested: time, moves: true, yieldsTo: other)
+        decide(.preempted, reason)
+    }
+
+    /// Lets a job stay that was to leave its node, unless its last checkpoint is being taken.
+    mutating func stay() {
+        if let migration = record.migration, migration.by == nil, !migration.isHandedOver {
+            abandonMigration(because: "node \(migration.source) is not being drained any more")
+        }
+        guard record.state == .running, record.request?.isMovingAway == true else { return }
+        record.request = nil
+    }
+
     mutating func moved(by user: UserID, cause: String?) {
+        record.quickLosses = 0
+        let place = record.node.map { " on node \($0)" } ?? ""
+        let why = cause ?? "\(user) had it stopped\(place)."
+        // Only what another node can have: this one is to become empty.
+        if record.specification.checkpoint.recovery == .restore, let entry = restorable(before: nil), entry.seal != nil
+        {
+            return goOn(from: entry, because: why)
+        }
         let lost = lostWork(since: record.iterationBase)
         fallBack(to: record.iterationBase)
         record.resumption = nil
-        record.quickLosses = 0
-        let place = record.node.map { " on node \($0)" } ?? ""
-        let what = "\(cause ?? "\(user) had it stopped\(place).") It begins anew elsewhere.\(lost.text)"
+        let what = "\(why) It begins anew elsewhere.\(lost.text)"
         decide(.restarted, what, [lost.number])
         requeue(what)
     }

@@ -6,9 +6,14 @@ extension JobChange {
         guard record.state == .running || record.state == .checkpointing else {
             throw refuse("only a running job can be checkpointed", "`godwit job show` tells when it runs.")
         }
-        if case .checkpoint(let known, let requested) = record.request {
+        if case .checkpoint(let known, let requested, let moves, let other) = record.request {
             // Two requests for one container are served by one checkpoint; the stronger wish wins.
-            record.request = .checkpoint(stops: known || stops, requested: requested)
+            record.request = .checkpoint(
+                stops: known || stops,
+                requested: requested,
+                moves: stops ? nil : moves,
+                yieldsTo: stops ? nil : other
+            )
             return
         }
         guard record.request == nil else { throw refuse("another request is being carried out", "Wait for its end.") }
@@ -27,7 +32,7 @@ extension JobChange {
             record.request = .restore(generation: generation, requested: time)
             let which = generation.map { "checkpoint \($0)" } ?? "its newest checkpoint"
             enter(.stopping, "Is being stopped, to go on from \(which) as \(user) asked.")
-        case .starting, .restoring, .checkpointing, .stopping:
+        case .starting, .restoring, .checkpointing, .migrating, .stopping:
             throw refuse("a restore needs it running, queued or suspended", "Try again when it is.")
         case .completed, .failed, .cancelled:
             throw refuse("it has ended and its checkpoints are deleted", "Submit it again.")
@@ -135,7 +140,7 @@ extension JobChange {
             throw refuse("it has ended", "Nothing is left to cancel.")
         case .queued, .suspended:
             finish(.cancelled, "Cancelled by \(user).")
-        case .starting, .restoring, .running, .checkpointing, .stopping:
+        case .starting, .restoring, .running, .checkpointing, .migrating, .stopping:
             if case .cancel(let known, let requested, let by) = record.request {
                 // A second request can only shorten the grace.
                 record.request = .cancel(grace: min(known, grace), requested: requested, by: by)

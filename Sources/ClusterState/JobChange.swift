@@ -36,6 +36,11 @@ struct JobChange {
         if record.state != state { record.stateSince = time }
         record.state = state
         if state != .queued, !state.mayHaveContainer { record.assignment = nil }
+        switch state {
+        case .running, .checkpointing, .migrating: break
+        case .queued, .starting, .restoring, .suspended, .stopping, .completed, .failed, .cancelled:
+            record.migration = nil
+        }
         record.message = message
     }
 
@@ -106,7 +111,8 @@ extension JobChange {
 
     /// Gives the job its next container, from the resumption when there is one.
     mutating func nextIncarnation() {
-        record.incarnation = record.incarnation.next
+        _ = record.takeIncarnation()
+        record.failedMigrations = nil
         record.incarnationStarted = nil
         record.openCheckpoint = nil
         record.iterationBase = record.resumption == nil ? record.ledger.total : record.iterationBase
@@ -121,6 +127,7 @@ extension JobChange {
 
     mutating func started(_ incarnation: Incarnation) throws(Refusal) {
         try require(incarnation)
+        if record.state == .migrating { return migrationStarted() }
         guard record.state == .starting || record.state == .restoring else {
             throw Refusal(.stale, "Job \(record.id) is \(record.state.rawValue); its start is known or past.")
         }
@@ -156,7 +163,13 @@ extension JobChange {
     mutating func adopted(_ incarnation: Incarnation) throws(Refusal) {
         try require(incarnation)
         guard record.state.mayHaveContainer else { throw refuse("it has no container to adopt", "Stop the container.") }
-        if record.state == .starting || record.state == .restoring { try started(incarnation) }
+        if record.state == .starting || record.state == .restoring || record.state == .migrating {
+            try started(incarnation)
+        }
+        // Whatever the agent before wanted to hand over, it cannot any more: its container may run on now.
+        if let migration = record.migration, migration.phase == .prepared {
+            abandonMigration(because: "the agent of node \(migration.source) was restarted")
+        }
         decide(.adopted, "The agent restarted and took over its running container.")
     }
 
@@ -292,22 +305,12 @@ extension JobChange {
             : Backoff.delay(attempt: record.quickLosses - 1, first: .seconds(1), maximum: .seconds(300))
         let notBefore = delay > .zero ? time + delay : nil
         if rule == .restore, let entry = restorable(before: nil) {
-            let lost = lostWork(since: entry.consumed)
-            fallBack(to: entry)
-            record.resumption = Resumption(generation: entry.generation, origin: .recovery)
-            let place = nodes.records.isEmpty ? "" : " on node \(entry.node)"
-            let what = "\(diagnosis) It goes on from checkpoint \(entry.generation)\(place).\(lost.text)"
-            decide(
-                .restarted,
-                what,
-                [.init(name: "generation", value: Double(entry.generation.rawValue)), lost.number]
-            )
-            requeue(what, notBefore: notBefore)
+            goOn(from: entry, because: diagnosis, notBefore: notBefore)
         } else {
             let why =
                 rule != .restore
                 ? "As the job says, it starts"
-                : unreachable.map { "Checkpoint \($0.generation) is on node \($0.node), so it starts" }
+                : unreachable.map { "Checkpoint \($0.generation) is on \(Self.names($0.holders)), so it starts" }
                     ?? "There is no good checkpoint, so it starts"
             let lost = lostWork(since: record.iterationBase)
             fallBack(to: record.iterationBase)
@@ -318,12 +321,27 @@ extension JobChange {
         }
     }
 
+    /// Puts the job back into the queue, to go on from a checkpoint.
+    mutating func goOn(from entry: CatalogEntry, because why: String, notBefore: Timestamp? = nil) {
+        let lost = lostWork(since: entry.consumed)
+        fallBack(to: entry)
+        record.resumption = Resumption(generation: entry.generation, origin: .recovery)
+        let place = nodes.all.isEmpty ? "" : " on \(Self.names(nodes.liveHolders(of: entry)))"
+        let what = "\(why) It goes on from checkpoint \(entry.generation)\(place).\(lost.text)"
+        decide(
+            .restarted,
+            what,
+            [.init(name: "generation", value: Double(entry.generation.rawValue)), lost.number]
+        )
+        requeue(what, notBefore: notBefore)
+    }
+
     /// What is lost of the ledger when the job falls back, in words and as a number.
     func lostWork(since consumed: Duration) -> (text: String, number: Decision.Number) {
         let lost = max(.zero, record.ledger.total - consumed)
         // Of one machine alone the story has always been told without; what a second is worth needs no words either.
         return (
-            nodes.records.isEmpty || lost < .seconds(1) ? "" : " \(lost.text) of CPU time are lost.",
+            nodes.all.isEmpty || lost < .seconds(1) ? "" : " \(lost.text) of CPU time are lost.",
             Decision.Number(name: "lostSeconds", value: lost.inSeconds)
         )
     }
@@ -341,6 +359,7 @@ extension JobChange {
         record.resumption = nil
         record.notBefore = nil
         record.incarnationStarted = nil
+        record.address = nil
         retireAll()
         enter(state, message)
         let numbers = [
@@ -387,6 +406,6 @@ extension JobChange {
     mutating func fallBack(to entry: CatalogEntry) { fallBack(to: entry.consumed) }
 
     mutating func retireAll() {
-        for index in record.catalog.indices { record.catalog[index].state = .retiring }
+        for index in record.catalog.indices { retire(index) }
     }
 }

@@ -76,8 +76,20 @@ package struct JobRecord: Sendable, Codable, Equatable {
     package internal(set) var failedCheckpoints: Int?
     /// Whether the objective was reached in time; nil while that is open.
     package internal(set) var metDeadline: Bool?
+    /// The job's way to another node, while it is on it; nil as in states of older versions.
+    package internal(set) var migration: Migration?
+    /// How the newest move to another node went that succeeded; nil before the first.
+    package internal(set) var lastMove: MeasuredMove?
+    /// The number of the newest move; nil before the first.
+    package internal(set) var lastMigration: UInt64?
+    /// Moves of the present container that came to nothing; nil when none did.
+    package internal(set) var failedMigrations: FailedMigrations?
+    /// The greatest incarnation that a move gave which then failed and went back to the one before; nil when none did.
+    package internal(set) var lastIncarnation: Incarnation?
     /// The newest generation that was ever begun; a generation is never used again.
     package internal(set) var lastGeneration = CheckpointGeneration(rawValue: 0)
+    /// The address of the containers' own, from the first begin to the end of the job; nil for jobs that have none.
+    package internal(set) var address: IPv4Prefix?
 
     init(_ submission: Submission) {
         id = submission.id
@@ -126,6 +138,19 @@ extension JobRecord {
     /// Complete checkpoints that a restore can take, oldest first.
     package var goodCheckpoints: [CatalogEntry] { catalog.filter { $0.state == .complete } }
 
+    /// Whether a checkpoint must stay whatever the room: the newest good one, the newest that outlives its node, the one that the job waits to go on
+    /// from, and one whose copies are under way.
+    package func isNeeded(_ entry: CatalogEntry) -> Bool {
+        entry.generation == newestGoodCheckpoint?.generation || entry.generation == newestSafeCheckpoint?.generation
+            || entry.generation == resumption?.generation || !entry.wantedCopies.isEmpty
+    }
+
+    /// The newest complete checkpoint that outlives its node.
+    package var newestSafeCheckpoint: CatalogEntry? {
+        let replicas = specification.checkpoint.replicas
+        return catalog.last { $0.state == .complete && $0.isSafe(replicas: replicas) }
+    }
+
     /// The newest complete checkpoint.
     package var newestGoodCheckpoint: CatalogEntry? { catalog.last { $0.state == .complete } }
 
@@ -139,8 +164,11 @@ extension JobRecord {
     /// Each failure doubles the pause, up to an hour or one interval: what made it fail is often still there, and each try may cost a
     /// freeze. A moment that has passed means now. What happened later than `now` happened before the clock was set back: nobody knows how
     /// long ago, so it does not count.
-    package func nextCheckpointDue(now: Timestamp) -> Timestamp? {
-        guard let interval = specification.checkpoint.interval, state == .running, let started = incarnationStarted
+    ///
+    /// `fallback` is the interval where the job gives none.
+    package func nextCheckpointDue(now: Timestamp, everyNow fallback: Duration? = nil) -> Timestamp? {
+        guard let interval = specification.checkpoint.interval ?? fallback, state == .running,
+            let started = incarnationStarted
         else {
             return nil
         }
@@ -155,6 +183,18 @@ extension JobRecord {
         return min(pause, bound)
     }
 
+    /// Whether the job may be asked now to leave its node with a last checkpoint: it runs, its rule allows to go on from one, and it is time to
+    /// try again if that failed before.
+    package func mayMoveAway(at now: Timestamp) -> Bool {
+        guard state == .running, request == nil, migration == nil, specification.checkpoint.recovery == .restore else {
+            return false
+        }
+        guard let failures = failedCheckpoints, failures > 0, let last = lastCheckpointAttempt, last <= now else {
+            return true
+        }
+        return now >= last + checkpointPause(.seconds(10))
+    }
+
     /// The longest pause after failed checkpoints, unless the interval itself is longer.
     package static let longestCheckpointPause: Duration = .seconds(3600)
 
@@ -165,12 +205,13 @@ extension JobRecord {
         case .starting: .start(incarnation)
         case .restoring: resumption.map { .restore(incarnation, from: $0.generation) } ?? .start(incarnation)
         case .running:
-            if case .checkpoint(let stops, _) = request {
+            if case .checkpoint(let stops, _, _, _) = request {
                 .checkpoint(incarnation, stops: stops)
             } else {
                 .run(incarnation)
             }
         case .checkpointing: .run(incarnation)
+        case .migrating: .receive(incarnation)
         case .stopping: .stop(incarnation, grace: request?.grace ?? .zero)
         case .suspended, .completed, .failed, .cancelled: .none
         }
@@ -187,6 +228,8 @@ package enum JobTask: Sendable, Equatable {
     case start(Incarnation)
     /// Make the container of this incarnation from a checkpoint, unless it exists.
     case restore(Incarnation, from: CheckpointGeneration)
+    /// Make the container of this incarnation from what another node has of it; see `JobRecord.migrationTask(on:)`.
+    case receive(Incarnation)
     /// The container of this incarnation should run.
     case run(Incarnation)
     /// Take a checkpoint on demand: begin with `Command.beginCheckpoint`.
@@ -197,8 +240,9 @@ package enum JobTask: Sendable, Equatable {
 
 /// What a user asked for and the agent has still to do.
 package enum PendingRequest: Sendable, Codable, Equatable {
-    /// Take a checkpoint; `stops` ends the container with it.
-    case checkpoint(stops: Bool, requested: Timestamp)
+    /// Take a checkpoint; `stops` ends the container with it, and with `moves` the job goes on from it on another node, or, when it yields
+    /// its place to another job, as soon as there is room; nil is false.
+    case checkpoint(stops: Bool, requested: Timestamp, moves: Bool? = nil, yieldsTo: JobID? = nil)
     /// Stop what runs, then continue from a generation, or from the newest good one when nil.
     case restore(generation: CheckpointGeneration?, requested: Timestamp)
     /// End the job.
@@ -212,6 +256,8 @@ package enum PendingRequest: Sendable, Codable, Equatable {
         case .checkpoint, .restore: nil
         }
     }
+    /// Whether it takes the job from its node with a last checkpoint.
+    package var isMovingAway: Bool { if case .checkpoint(_, _, true, _) = self { true } else { false } }
     var isCancel: Bool { if case .cancel = self { true } else { false } }
 }
 
@@ -346,6 +392,14 @@ package struct CatalogEntry: Sendable, Codable, Equatable {
     package internal(set) var state: State = .complete
     /// What is damaged, for people; nil when nothing is.
     package internal(set) var damage: String?
+    /// How its files are sealed; nil when they are not, and so never leave their node.
+    package internal(set) var seal: ImageSeal?
+    /// Bytes of earlier generations' data that it shares, and that stay as long as it does; nil: none.
+    package internal(set) var shared: ByteCount?
+    /// Of the node whose memory it is, as it was then; nil when it is not known, as in states of older versions and of what was imported.
+    package internal(set) var platform: NodePlatform?
+    /// Where its files are; nil while that is its own node alone, as in states of older versions.
+    package internal(set) var copies: CheckpointCopies?
 
     /// Describes a complete generation.
     package init(
@@ -358,7 +412,9 @@ package struct CatalogEntry: Sendable, Codable, Equatable {
         raw: ByteCount,
         stored: ByteCount,
         consumed: Duration,
-        completedIterations: Int
+        completedIterations: Int,
+        seal: ImageSeal? = nil,
+        shared: ByteCount? = nil
     ) {
         self.generation = generation
         self.taken = taken
@@ -370,5 +426,16 @@ package struct CatalogEntry: Sendable, Codable, Equatable {
         self.stored = stored
         self.consumed = consumed
         self.completedIterations = completedIterations
+        self.seal = seal
+        self.shared = shared
+    }
+}
+
+extension CatalogEntry {
+    /// What generations of one job take together on a node that has them all, given by rising generation.
+    ///
+    /// Each shares data only with the one before it and with what that shares, so what is older than all of them is what the first one shares.
+    package static func occupied(by entries: [CatalogEntry]) -> ByteCount {
+        entries.reduce(entries.first?.shared ?? .zero) { $0 + $1.stored }
     }
 }

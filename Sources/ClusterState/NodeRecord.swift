@@ -32,6 +32,10 @@ package struct NodeRecord: Sendable, Codable, Equatable {
     package internal(set) var deviceCount: Int
     /// Whether it takes jobs that do not ask for it by node or role (`limits.schedulesJobs`).
     package internal(set) var takesJobs: Bool
+    /// What it offers to containers with an address of their own; nil means nothing, as from agents before version 5.
+    package internal(set) var network: NodeNetwork?
+    /// What processes that ran there may depend on; nil when it did not say, as agents before version 6.
+    package internal(set) var platform: NodePlatform?
     /// Sorted by key.
     package internal(set) var labels: [JobSpecification.Label]
     /// The version of the program, for people.
@@ -60,6 +64,8 @@ package struct NodeRecord: Sendable, Codable, Equatable {
         memory = registration.memory
         deviceCount = registration.deviceCount
         takesJobs = registration.takesJobs
+        network = registration.network
+        platform = registration.platform
         labels = registration.labels
         version = registration.version
         speaks = registration.speaks
@@ -102,6 +108,10 @@ package struct NodeRegistration: Sendable, Codable, Equatable {
     package var deviceCount: Int
     /// Whether it takes jobs that do not ask for it by node or role.
     package var takesJobs: Bool
+    /// What it offers to containers with an address of their own; version 5.
+    package var network: NodeNetwork?
+    /// What processes that run there may depend on; version 6.
+    package var platform: NodePlatform?
     /// At most 64, each key once.
     package var labels: [JobSpecification.Label]
     /// The version of the program, for people.
@@ -123,6 +133,8 @@ package struct NodeRegistration: Sendable, Codable, Equatable {
         memory: ByteCount,
         deviceCount: Int = 0,
         takesJobs: Bool = true,
+        network: NodeNetwork? = nil,
+        platform: NodePlatform? = nil,
         labels: [JobSpecification.Label] = [],
         version: String = productVersion,
         speaks: Int = ClusterState.newestVersion,
@@ -138,6 +150,8 @@ package struct NodeRegistration: Sendable, Codable, Equatable {
         self.memory = memory
         self.deviceCount = deviceCount
         self.takesJobs = takesJobs
+        self.network = network
+        self.platform = platform
         self.labels = labels.sorted { $0.key < $1.key }
         self.version = version
         self.speaks = speaks
@@ -174,18 +188,45 @@ package struct JobAssignment: Sendable, Codable, Equatable {
 
 /// The nodes by name.
 struct NodeTable: Sendable, Equatable {
-    var records: [NodeID: NodeRecord] = [:]
+    /// By name, so that who wants them all, which is often, gets them as they are.
+    private(set) var all: [NodeRecord] = []
 
     subscript(node: NodeID) -> NodeRecord? {
-        get { records[node] }
-        set { records[node] = newValue }
+        get {
+            let place = place(of: node)
+            return place < all.count && all[place].node == node ? all[place] : nil
+        }
+        set {
+            let place = place(of: node)
+            let isKnown = place < all.count && all[place].node == node
+            switch (newValue, isKnown) {
+            case (let record?, true): all[place] = record
+            case (let record?, false): all.insert(record, at: place)
+            case (nil, true): all.remove(at: place)
+            case (nil, false): break
+            }
+        }
     }
 
-    /// By name.
-    var all: [NodeRecord] { records.values.sorted { $0.node < $1.node } }
+    /// Where a node's record is or would be.
+    private func place(of node: NodeID) -> Int {
+        var (low, high) = (0, all.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if all[middle].node < node { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
 
     /// Whether files on this node can be had: of an agent that never registered, always.
-    func holds(_ entry: CatalogEntry) -> Bool { records.isEmpty || records[entry.node]?.state.isLive == true }
+    func holds(_ entry: CatalogEntry) -> Bool {
+        all.isEmpty || entry.holders.contains { self[$0]?.state.isLive == true }
+    }
 
-    func isDraining(_ node: NodeID?) -> Bool { node.flatMap { records[$0]?.isDraining } ?? false }
+    /// The nodes that are there and have the files.
+    func liveHolders(of entry: CatalogEntry) -> [NodeID] {
+        all.isEmpty ? entry.holders : entry.holders.filter { self[$0]?.state.isLive == true }
+    }
+
+    func isDraining(_ node: NodeID?) -> Bool { node.flatMap { self[$0]?.isDraining } ?? false }
 }

@@ -137,23 +137,25 @@ struct NodeTests {
     @Test func moreNodesThanTheGroupHoldsAreRefused() {
         var bench = Bench()
         for number in 1...ClusterState.nodeLimit { bench.register(number) }
-        #expect(bench.refusal(.registerNode(Bench.registration(65)))?.code == .exhausted)
+        #expect(bench.refusal(.registerNode(Bench.registration(ClusterState.nodeLimit + 1)))?.code == .exhausted)
         bench.apply(.nodeLeft(NodeDeparture(node: Bench.nodeID(5), by: Bench.user, time: Bench.at(1))))
-        bench.register(65)
-        #expect(bench.state.nodes.count == 65)
+        bench.register(ClusterState.nodeLimit + 1)
+        #expect(bench.state.nodes.count == ClusterState.nodeLimit + 1)
+        #expect(bench.state.nodes.map(\.node) == bench.state.nodes.map(\.node).sorted())
     }
 
     @Test func anOlderProgramIsRefusedOnceAllKnowMore() {
         var bench = Bench()
-        bench.apply(.registerNode(Bench.registration(1) { $0.speaks = 4 }))
-        #expect(bench.state.version == 4)
+        let newer = ClusterState.newestVersion + 1
+        bench.apply(.registerNode(Bench.registration(1) { $0.speaks = newer }))
+        #expect(bench.state.version == newer)
         #expect(
             bench.refusal(.registerNode(Bench.registration(2)))?.message.contains("Install a newer godwitd") == true
         )
-        bench.apply(.registerNode(Bench.registration(2) { $0.speaks = 5 }))
-        #expect(bench.state.version == 4)
-        bench.apply(.registerNode(Bench.registration(1) { $0.speaks = 5 }))
-        #expect(bench.state.version == 5)
+        bench.apply(.registerNode(Bench.registration(2) { $0.speaks = newer + 1 }))
+        #expect(bench.state.version == newer)
+        bench.apply(.registerNode(Bench.registration(1) { $0.speaks = newer + 1 }))
+        #expect(bench.state.version == newer + 1)
     }
 
     @Test func theVersionWaitsForTheLastNode() {
