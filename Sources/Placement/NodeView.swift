@@ -19,6 +19,9 @@ package struct NodeView: Sendable {
     /// Jobs by their labels.
     private(set) var likenesses: [String: Int] = [:]
 
+    /// Addresses of its range that no job has; 0 without a bridge.
+    private(set) var freeAddresses = 0
+
     /// Memory limits of its jobs.
     package var memory: ByteCount { ByteCount(rawValue: means.memory) }
     /// Devices of its jobs.
@@ -57,12 +60,16 @@ package struct NodeView: Sendable {
         var views = state.nodes.filter { $0.state != .left }.map {
             NodeView($0, isSuspect: suspects.contains($0.node))
         }
+        let used = views.contains { $0.record.network != nil } ? state.usedAddresses : []
+        for index in views.indices { views[index].countAddresses(except: used) }
         var places: [NodeID: Int] = [:]
         for (index, view) in views.enumerated() { places[view.record.node] = index }
         for job in jobs {
-            let node = job.state.mayHaveContainer ? job.node : job.assignedNode
-            guard let node, let index = places[node] else { continue }
-            views[index].add(PlacementCandidate(job, now: now))
+            // One that moves takes room on both sides until it has left.
+            let nodes = job.occupiedNodes
+            guard !nodes.isEmpty else { continue }
+            let candidate = PlacementCandidate(job, now: now)
+            for node in nodes { if let index = places[node] { views[index].add(candidate) } }
         }
         return views
     }
@@ -79,7 +86,15 @@ package struct NodeView: Sendable {
         } else {
             bestEffortCount += 1
         }
+        // It gets one when it begins.
+        if let wanted = job.specification.network, wanted.address == nil, job.address == nil { freeAddresses -= 1 }
         if !job.likeness.isEmpty { likenesses[job.likeness, default: 0] += 1 }
+    }
+
+    private mutating func countAddresses(except used: Set<IPv4Address>) {
+        guard let network = record.network else { return }
+        let others = [network.subnet.address, network.subnet.last, network.gateway].compactMap { $0 }
+        freeAddresses = network.range.count - used.union(others).count { network.range.contains($0) }
     }
 
     /// The exact answer, in O(n^2 log n) of the node's jobs with deadlines.

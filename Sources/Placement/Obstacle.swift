@@ -12,16 +12,26 @@ package enum Obstacle: Sendable, Equatable {
     /// The node takes only jobs that name it or its role.
     case takesNoJobs
     /// The checkpoint that the job goes on from is elsewhere.
-    case checkpoint(NodeID)
+    case checkpoint([NodeID])
+    /// The job's memory cannot go on there.
+    case platform(PlatformObstacle)
     case vcpus
     case memory(free: ByteCount, wanted: ByteCount)
     case devices(free: Int, wanted: Int)
+    /// The job has an address of its own, and the node no bridge for that.
+    case bridge
+    /// The address that the job has, or asks for, is not of the network of the node's bridge.
+    case subnet(IPv4Prefix, wanted: String)
+    /// Jobs have all addresses of the node's range.
+    case addresses(IPv4Range)
 
     /// Whether it can pass by itself, when another job ends or the node comes back.
     package var isPassing: Bool {
         switch self {
-        case .absent, .suspect, .memory, .devices: true
-        case .cordoned, .draining, .site, .role, .name, .label, .takesNoJobs, .checkpoint, .vcpus: false
+        case .absent, .suspect, .memory, .devices, .addresses: true
+        case .cordoned, .draining, .site, .role, .name, .label, .takesNoJobs, .checkpoint, .platform, .vcpus, .bridge,
+            .subnet:
+            false
         }
     }
 
@@ -40,10 +50,15 @@ package enum Obstacle: Sendable, Equatable {
         case .label(let key, let wanted, let found):
             "has \(found.map { "\(key): \($0)" } ?? "no label \(key)"), the job wants \(key): \(wanted)"
         case .takesNoJobs: "takes only jobs that name it or its role, or has no room on its disk"
-        case .checkpoint(let node): "does not have the job's checkpoint, which is on node \(node)"
+        case .checkpoint(let holders):
+            "does not have the job's checkpoint, which is on \(holders.map { "node \($0)" }.joined(separator: " and "))"
+        case .platform(let obstacle): obstacle.text
         case .vcpus: "has no vCPUs for jobs"
         case .memory(let free, let wanted): "has \(free) of memory free, \(wanted) asked"
         case .devices(let free, let wanted): "has \(free) GPUs free, \(wanted) asked"
+        case .bridge: "has no bridge for containers with an address of their own (network.bridge)"
+        case .subnet(let subnet, let wanted): "has its bridge in \(subnet), where \(wanted) is not to be had"
+        case .addresses(let range): "has given away all addresses of its range \(range)"
         }
     }
 
@@ -60,16 +75,23 @@ package enum Obstacle: Sendable, Equatable {
         case .label(let key, let wanted, _): "without label \(key): \(wanted)"
         case .takesNoJobs: "taking only jobs that name them"
         case .checkpoint: "without its checkpoint"
+        case .platform(let obstacle): obstacle.summary
         case .vcpus: "without vCPUs for jobs"
         case .memory(_, let wanted): "without \(wanted) of free memory"
         case .devices(_, let wanted): "without \(wanted) free GPUs"
+        case .bridge: "without a bridge for containers (network.bridge)"
+        case .subnet(_, let wanted): "with a bridge where \(wanted) is not to be had"
+        case .addresses: "without a free address"
         }
     }
 
     /// Whether two obstacles to one job have the same summary.
     func isLike(_ other: Obstacle) -> Bool {
         switch (self, other) {
-        case (.absent, .absent), (.memory, .memory), (.devices, .devices), (.checkpoint, .checkpoint): true
+        case (.absent, .absent), (.memory, .memory), (.devices, .devices), (.checkpoint, .checkpoint),
+            (.subnet, .subnet), (.addresses, .addresses):
+            true
+        case (.platform(let one), .platform(let other)): one.isLike(other)
         case (.label(let key, _, _), .label(let otherKey, _, _)): key == otherKey
         default: self == other
         }
@@ -79,6 +101,18 @@ package enum Obstacle: Sendable, Equatable {
     static func isRefused(_ specification: JobSpecification, by record: NodeRecord) -> Bool {
         let constraints = specification.constraints
         return !record.takesJobs && constraints.roles.isEmpty && constraints.nodes.isEmpty
+    }
+
+    /// What keeps a job that has an address of its own from a node.
+    private static func network(to job: PlacementCandidate, on node: NodeView) -> Obstacle? {
+        guard let wanted = job.specification.network else { return nil }
+        guard let network = node.record.network else { return .bridge }
+        if let address = job.address {
+            let isThere = network.subnet == address.network && network.hasRoom(for: address.address)
+            return isThere ? nil : .subnet(network.subnet, wanted: "\(address)")
+        }
+        if let text = wanted.text { return wanted.fits(network) ? nil : .subnet(network.subnet, wanted: text) }
+        return node.freeAddresses > 0 ? nil : .addresses(network.range)
     }
 
     /// The first reason why the node cannot take the job: what the administrator and the job say comes before what is free.
@@ -94,7 +128,11 @@ package enum Obstacle: Sendable, Equatable {
             if found != label.value { return .label(key: label.key, wanted: label.value, found: found) }
         }
         if isRefused(job.specification, by: record) { return .takesNoJobs }
-        if let checkpoint = job.checkpointNode, checkpoint != record.node { return .checkpoint(checkpoint) }
+        if let checkpoint = job.checkpoint, !checkpoint.travels, !checkpoint.holders.contains(record.node) {
+            return .checkpoint(checkpoint.holders)
+        }
+        if let obstacle = job.platformObstacle(on: record) { return .platform(obstacle) }
+        if let obstacle = network(to: job, on: node) { return obstacle }
         if record.isDraining { return .draining }
         if record.isCordoned { return .cordoned }
         if node.isSuspect { return .suspect }

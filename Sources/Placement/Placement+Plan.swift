@@ -33,6 +33,8 @@ extension Placement {
                 return true
             }
             return Obstacle.isRefused(jobs[index].specification, by: record)
+                || (jobs[index].resumption != nil
+                    && PlacementCandidate(jobs[index], now: now).platformObstacle(on: record) != nil)
         }
         guard !open.isEmpty else { return [] }
         // What a job holds where it cannot stay counts against nobody.
@@ -70,6 +72,7 @@ extension Placement {
         _ state: ClusterState,
         now: Timestamp
     ) -> [Command] {
+        if let command = passingOver(job, of: record, among: nodes, state, now: now) { return [command] }
         let reason = obstacles(to: job, among: nodes)
         guard let node = record.assignedNode else {
             return record.message == reason ? [] : [.waiting(job: record.id, reason: reason, time: now)]
@@ -77,6 +80,42 @@ extension Placement {
         // A node that only hesitates may keep what nobody else can take.
         guard state.node(node)?.acceptsAssignments != true else { return [] }
         return [.unassign(job: record.id, reason: reason, time: now)]
+    }
+}
+
+/// When nobody can go on from the checkpoint that a job waits with.
+extension Placement {
+    /// How long a job without a deadline waits for a node that was lost and could go on with its memory.
+    static let returnLimit: Duration = .seconds(600)
+
+    /// Gives up a checkpoint that no node can take, though some could take the job without it.
+    ///
+    /// Who has a deadline waits for nobody to come back: what is begun now may still be done in time.
+    private static func passingOver(
+        _ job: PlacementCandidate,
+        of record: JobRecord,
+        among nodes: [NodeView],
+        _ state: ClusterState,
+        now: Timestamp
+    ) -> Command? {
+        guard state.version >= 6, let resumption = record.resumption, job.platform != nil else { return nil }
+        var unfit: [String] = []
+        for node in nodes {
+            let fits = job.platformObstacle(on: node.record) == nil
+            switch Obstacle.first(to: job, on: node) {
+            case .platform(let obstacle): unfit.append("\(node.record.node) \(obstacle.text)")
+            case nil, .suspect, .memory, .devices, .addresses, .absent(.joining): if fits { return nil }
+            case .cordoned: if fits, job.deadline == nil { return nil }
+            case .absent(.lost):
+                if fits, job.deadline == nil, now - node.record.since < returnLimit { return nil }
+            default: break
+            }
+        }
+        guard !unfit.isEmpty else { return nil }
+        let others = unfit.count > 3 ? "; so it is with \(unfit.count - 3) more" : ""
+        let list = unfit.prefix(3).joined(separator: "; ") + others
+        let reason = "No node can go on from checkpoint \(resumption.generation): \(list)."
+        return .passOver(job: record.id, generation: resumption.generation, reason: reason, time: now)
     }
 }
 

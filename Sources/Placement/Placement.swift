@@ -129,6 +129,8 @@ private struct Ranked {
     let index: Int
     let load: Double
     let tie: UInt64
+    /// How far the job's checkpoint is; comes before everything else.
+    private let distance: Double
     /// Smaller is better; compared from the first.
     private let keys: (Double, Double, Double)
 
@@ -137,6 +139,7 @@ private struct Ranked {
         let means = nodes[index].means
         load = means.load(for: job)
         tie = TieBreak.mix(job.seed, means.seed)
+        distance = job.checkpoint?.distance(to: nodes[index].record) ?? 0
         let alike = job.likeness.isEmpty ? 0 : Double(nodes[index].likenesses[job.likeness] ?? 0)
         switch job.spread {
         case .nodes: keys = (alike, load, 0)
@@ -151,6 +154,7 @@ private struct Ranked {
     }
 
     func isBetter(than other: Ranked) -> Bool {
+        if distance != other.distance { return distance < other.distance }
         if keys != other.keys { return keys < other.keys }
         return (tie, UInt64(index)) < (other.tie, UInt64(other.index))
     }
@@ -166,8 +170,12 @@ extension Placement {
         if job.memory > .zero { promise += ", \(node.memory) of \(record.memory) of memory" }
         let count = selection.possibleCount
         let why: String
-        if let checkpoint = job.checkpointNode {
-            why = "its checkpoint is there, on node \(checkpoint) alone"
+        if let checkpoint = job.checkpoint, checkpoint.holders == [record.node] {
+            why = "its checkpoint is there, on node \(record.node) alone"
+        } else if let checkpoint = job.checkpoint, selection.keepsDeadline {
+            why =
+                checkpoint.holders.contains(record.node)
+                ? "its checkpoint is there" : "no node that has its checkpoint can take it, so it is fetched"
         } else if count == 1 {
             why = "it is the only node that can take the job now"
         } else if !selection.keepsDeadline {

@@ -26,8 +26,10 @@ package struct VoterMember: Sendable, Equatable {
     package var standing: Standing
     /// Whether its log is close enough to the leader's that its vote would count at once.
     package var isCaughtUp: Bool
-    /// Whether one that left still answers: until its vote is taken away, that vote is needed and counts.
+    /// Whether one that left or is shut out still answers: until its vote is taken away, that vote is needed and counts.
     package var isAnswering: Bool
+    /// Whether its node takes a vote at all.
+    package var mayVote: Bool
 
     /// Takes the values as they are.
     package init(
@@ -38,7 +40,8 @@ package struct VoterMember: Sendable, Equatable {
         isVoter: Bool,
         standing: Standing,
         isCaughtUp: Bool = true,
-        isAnswering: Bool = false
+        isAnswering: Bool = false,
+        mayVote: Bool = true
     ) {
         self.node = node
         self.member = member
@@ -48,15 +51,16 @@ package struct VoterMember: Sendable, Equatable {
         self.standing = standing
         self.isCaughtUp = isCaughtUp
         self.isAnswering = isAnswering
+        self.mayVote = mayVote
     }
 }
 
 /// One change of the Raft membership.
 package enum VoterStep: Sendable, Equatable {
-    /// A learner becomes a voter.
-    case promote(UInt64)
-    /// A voter becomes a learner.
-    case demote(UInt64)
+    /// Learners become voters, all in one change.
+    case promote([UInt64])
+    /// Voters become learners, all in one change.
+    case demote([UInt64])
     /// A learner is no member any more.
     case remove(UInt64)
 }
@@ -72,7 +76,9 @@ package struct VoterAdvice: Sendable, Equatable {
 /// Decides who votes: as many as the cluster can use, spread over sites, gateways first, and never because of a flap.
 ///
 /// One step at a time, asked anew after each: what is advised depends only on what is there now, so a new leader goes on where the old one
-/// stopped. No step leaves fewer live voters than a quorum of the voters that there are after it.
+/// stopped. No step leaves fewer live voters than a quorum of the voters that there are after it. An odd number of voters becomes the next odd
+/// number in one change: of two voters either one's loss would stop the cluster, and four can spare no more than three. Only the loss of a voter, or an
+/// exchange, makes the number even for a while.
 package struct VoterPlan: Sendable, Equatable {
     /// A member is counted on when it has answered for so long without a break.
     package var settle: Duration
@@ -115,7 +121,8 @@ package struct VoterPlan: Sendable, Equatable {
     // MARK: Who should vote
 
     private func isLive(_ member: VoterMember, _ leader: UInt64) -> Bool {
-        member.member == leader || member.standing.isLive || member.standing == .left && member.isAnswering
+        member.member == leader || member.standing.isLive
+            || (member.standing == .left || member.standing == .shutOut) && member.isAnswering
     }
 
     /// Whether a member can be counted on.
@@ -133,7 +140,7 @@ package struct VoterPlan: Sendable, Equatable {
     /// The members that should vote: the leader, then each in turn from the site with the fewest so far; there gateways, then those that
     /// vote already.
     private func target(_ members: [VoterMember], leader: UInt64) -> Set<UInt64> {
-        var open = members.filter { isStable($0, leader) }
+        var open = members.filter { isStable($0, leader) && ($0.mayVote || $0.member == leader) }
         var chosen: Set<UInt64> = []
         var sites: [SiteID: Int] = [:]
         let count = Self.wantedCount(ofStable: open.count)
@@ -174,7 +181,9 @@ package struct VoterPlan: Sendable, Equatable {
 
     /// A voter that is silent for good loses its vote before another gets one: it adds to the quorum and not to the votes.
     private func replacement(_ voters: [VoterMember], _ leader: UInt64) -> VoterAdvice? {
-        let dead = voters.first { !isStable($0, leader) && !isLive($0, leader) }
+        let dead = voters.first {
+            !isStable($0, leader) && (!isLive($0, leader) || $0.standing == .shutOut) && $0.member != leader
+        }
         return dead.flatMap {
             switch $0.standing {
             case .silent(let time): demotion(of: $0, voters, leader, because: "it has not answered for \(time.text)")
@@ -191,16 +200,22 @@ package struct VoterPlan: Sendable, Equatable {
         let waiting = members.filter {
             target.contains($0.member) && !$0.isVoter && $0.standing.isLive && $0.isCaughtUp
         }
-        guard let chosen = waiting.first else { return nil }
-        let live = voters.count { isLive($0, leader) } + 1
-        guard live >= Self.quorum(of: voters.count + 1) else { return nil }
+        let isGrowing = voters.count < target.count
+        // From an odd number to the next, or from an even one to the odd one above; one more for a while where one takes another's place.
+        let count = isGrowing && !voters.count.isMultiple(of: 2) ? 2 : 1
+        guard waiting.count >= count else { return nil }
+        let chosen = waiting.prefix(count)
+        let live = voters.count { isLive($0, leader) } + count
+        guard live >= Self.quorum(of: voters.count + count) else { return nil }
         // With all places taken it is an exchange, which is no remedy for a silence that may end.
-        guard voters.count < target.count || live == voters.count + 1 else { return nil }
+        guard isGrowing || live == voters.count + 1 else { return nil }
+        let who = Self.names(Array(chosen))
+        let verb = count == 1 ? "becomes a voter" : "become voters"
         let why =
-            voters.count < target.count
+            isGrowing
             ? "the cluster can use \(target.count) voters and has \(voters.count)"
             : "it spreads the voters better over sites, or is a gateway"
-        return VoterAdvice(step: .promote(chosen.member), reason: "Node \(chosen.node) becomes a voter: \(why).")
+        return VoterAdvice(step: .promote(chosen.map(\.member)), reason: "\(who) \(verb): \(why).")
     }
 
     /// Takes the vote of one that is not wanted, once another has its place and all answer.
@@ -208,15 +223,20 @@ package struct VoterPlan: Sendable, Equatable {
         let voters = members.filter(\.isVoter)
         // Who answers may be counted on soon. A leader that has just begun counts on no learner yet, which is no reason to leave all to
         // one disk until it does.
-        let hopeful = members.count { isStable($0, leader) || isLive($0, leader) }
+        let hopeful = members.count {
+            (isStable($0, leader) || isLive($0, leader)) && ($0.mayVote || $0.member == leader)
+        }
         guard voters.count > Self.wantedCount(ofStable: hopeful) else { return nil }
         let surplus = voters.filter { !target.contains($0.member) && $0.member != leader }
         guard let chosen = surplus.first(where: { !isLive($0, leader) }) ?? surplus.last else { return nil }
         // No more than there must be, and none that answers while another does not.
-        guard voters.count > target.count, !isLive(chosen, leader) || voters.allSatisfy({ isLive($0, leader) }) else {
-            return nil
+        let allAnswer = voters.allSatisfy { isLive($0, leader) }
+        guard voters.count > target.count, !isLive(chosen, leader) || allAnswer else { return nil }
+        let why = "the cluster can use \(target.count) voters"
+        if allAnswer, voters.count.isMultiple(of: 2) == false, surplus.count >= 2, voters.count - 2 >= target.count {
+            return demotion(of: Array(surplus.suffix(2)), voters, leader, because: why)
         }
-        return demotion(of: chosen, voters, leader, because: "the cluster can use \(target.count) voters")
+        return demotion(of: chosen, voters, leader, because: why)
     }
 
     private func demotion(
@@ -224,14 +244,30 @@ package struct VoterPlan: Sendable, Equatable {
         _ voters: [VoterMember],
         _ leader: UInt64,
         because why: String
+    ) -> VoterAdvice? { demotion(of: [member], voters, leader, because: why) }
+
+    private func demotion(
+        of members: [VoterMember],
+        _ voters: [VoterMember],
+        _ leader: UInt64,
+        because why: String
     ) -> VoterAdvice? {
-        let left = voters.filter { $0.member != member.member }
+        let left = voters.filter { !members.map(\.member).contains($0.member) }
         let live = left.count { isLive($0, leader) }
         guard !left.isEmpty, live >= Self.quorum(of: left.count) else { return nil }
-        return VoterAdvice(step: .demote(member.member), reason: "Node \(member.node) does not vote any more: \(why).")
+        let verb = members.count == 1 ? "does not vote" : "do not vote"
+        return VoterAdvice(
+            step: .demote(members.map(\.member)),
+            reason: "\(Self.names(members)) \(verb) any more: \(why)."
+        )
     }
 
     // MARK: Words
+
+    /// One node or two.
+    private static func names(_ members: [VoterMember]) -> String {
+        (members.count == 1 ? "Node " : "Nodes ") + members.map(\.node.rawValue).joined(separator: " and ")
+    }
 
     private func rest(
         _ members: [VoterMember],
@@ -243,7 +279,7 @@ package struct VoterPlan: Sendable, Equatable {
         if let first = silent.first {
             return "Node \(first.node) does not answer; it is replaced when that has lasted \(replaceAfter.text)."
         }
-        if let behind = members.first(where: { target.contains($0.member) && !$0.isVoter }) {
+        if let behind = members.first(where: { target.contains($0.member) && !$0.isVoter && !$0.isCaughtUp }) {
             return "Node \(behind.node) becomes a voter as soon as its log has caught up."
         }
         let settling = members.count { !$0.isVoter && $0.standing.isLive && !isStable($0, leader) }

@@ -26,8 +26,8 @@ extension [VoterMember] {
 
     fileprivate mutating func take(_ step: VoterStep) {
         switch step {
-        case .promote(let number): change(number) { $0.isVoter = true }
-        case .demote(let number): change(number) { $0.isVoter = false }
+        case .promote(let numbers): for number in numbers { change(number) { $0.isVoter = true } }
+        case .demote(let numbers): for number in numbers { change(number) { $0.isVoter = false } }
         case .remove(let number): removeAll { $0.member == number }
         }
     }
@@ -53,7 +53,7 @@ struct VoterPlanTests {
         var members = [member(1, isVoter: true), member(2, .left, isVoter: true), member(3, .live(.seconds(5)))]
         #expect(VoterPlan().next(members, leader: 1).step == nil)
         members.change(2) { $0.isAnswering = true }
-        #expect(members.settle() == [.demote(2), .remove(2)])
+        #expect(members.settle() == [.demote([2]), .remove(2)])
         #expect(members.voters.map(\.member) == [1])
     }
 
@@ -74,13 +74,39 @@ struct VoterPlanTests {
                 == "One node has answered for less than 1 min; who does for longer may vote."
         )
         members.change(2) { $0.standing = .live(.seconds(60)) }
-        #expect(members.settle() == [.promote(2), .promote(3)])
+        #expect(members.settle() == [.promote([2, 3])])
     }
 
     @Test func nobodyVotesBeforeHisLogHasCaughtUp() {
         var members = [member(1, isVoter: true), member(2, isCaughtUp: false), member(3)]
-        #expect(members.settle() == [.promote(3)])
+        #expect(members.settle() == [])
         #expect(VoterPlan().next(members, leader: 1).reason.contains("node2 becomes a voter as soon as"))
+    }
+
+    @Test func oddNumbersOfVotersGrowAndShrinkByTwo() {
+        var members = (1...5).map { member($0, isVoter: $0 == 1) }
+        #expect(
+            VoterPlan().next(members, leader: 1).reason
+                == "Nodes node2 and node3 become voters: the cluster can use 5 voters and has 1."
+        )
+        #expect(members.settle() == [.promote([2, 3]), .promote([4, 5])])
+        // Four are left that may vote.
+        members.removeAll { $0.member == 5 }
+        members.append(member(6, isVoter: true))
+        members.change(6) { $0.mayVote = false }
+        #expect(members.settle() == [.demote([4, 6])])
+        // Of two that are not wanted the one that does not answer goes first.
+        members = (1...3).map { member($0, isVoter: true) }
+        members.change(2) { $0.mayVote = false }
+        #expect(VoterPlan().next(members, leader: 1).step == .demote([2, 3]))
+        members.change(3) { $0.standing = .silent(.seconds(10)) }
+        #expect(members.settle() == [.demote([3]), .demote([2])])
+    }
+
+    @Test func whoWantsNoVoteKeepsNobodyFromIt() {
+        var members = (1...4).map { member($0, isVoter: $0 == 1) }
+        members.change(2) { $0.mayVote = false }
+        #expect(members.settle() == [.promote([3, 4])])
     }
 
     @Test func aFlapChangesNothing() {
@@ -100,7 +126,7 @@ struct VoterPlanTests {
             VoterPlan().next(members, leader: 1).reason
                 == "Node node3 does not vote any more: it has not answered for 5 min."
         )
-        #expect(members.settle() == [.demote(3), .promote(6)])
+        #expect(members.settle() == [.demote([3]), .promote([6])])
         // It comes back: it may listen.
         members.change(3) { $0.standing = .live(.seconds(1000)) }
         #expect(members.settle() == [])
@@ -113,9 +139,17 @@ struct VoterPlanTests {
             VoterPlan().next(members, leader: 1).reason
                 == "Node node3 does not vote any more: its certificate is revoked."
         )
-        #expect(members.settle() == [.demote(3), .promote(6)])
+        #expect(members.settle() == [.demote([3]), .promote([6])])
         members.change(6) { $0.standing = .shutOut }
-        #expect(members.settle() == [.demote(6), .demote(5)])
+        #expect(members.settle() == [.demote([6]), .demote([5])])
+        // As long as it answers, its vote counts for taking it away.
+        var pair = [member(1, isVoter: true), member(2, isVoter: true)]
+        pair.change(2) { ($0.standing, $0.isAnswering) = (.shutOut, true) }
+        #expect(pair.settle() == [.demote([2])])
+        var oneDead = [member(1, isVoter: true), member(2, isVoter: true), member(3, isVoter: true)]
+        oneDead.change(2) { ($0.standing, $0.isAnswering) = (.shutOut, true) }
+        oneDead.change(3) { $0.standing = .silent(.seconds(3)) }
+        #expect(VoterPlan().next(oneDead, leader: 1).step == nil)
         // Not where the others could not decide without it: then only they can.
         var two = [member(1, isVoter: true), member(2, isVoter: true), member(3)]
         two.change(2) { $0.standing = .shutOut }
@@ -127,16 +161,16 @@ struct VoterPlanTests {
         var members = (1...5).map { member($0, .live(.seconds(1)), isVoter: $0 <= 3) }
         members.change(3) { $0.standing = .left }
         // One voter would be right for two, but two others answer already.
-        #expect(members.settle() == [.demote(3), .remove(3)])
+        #expect(members.settle() == [.demote([3]), .remove(3)])
         for number in [4, 5] as [UInt64] { members.change(number) { $0.standing = .live(.seconds(60)) } }
-        #expect(members.settle() == [.promote(4)])
+        #expect(members.settle() == [.promote([4])])
         #expect(members.voters.map(\.member) == [1, 2, 4])
     }
 
     @Test func whoLeftIsRemoved() {
         var members = (1...5).map { member($0, isVoter: true) }
         members.change(4) { $0.standing = .left }
-        #expect(members.settle() == [.demote(4), .remove(4), .demote(5)])
+        #expect(members.settle() == [.demote([4]), .remove(4), .demote([5])])
         #expect(members.voters.map(\.member) == [1, 2, 3])
     }
 
@@ -160,7 +194,7 @@ struct VoterPlanTests {
     @Test func aBetterPlacedMemberTakesThePlaceOfAnother() {
         var members = [member(1, isVoter: true), member(2, isVoter: true), member(3, isVoter: true)]
         members.append(member(4, site: "south"))
-        #expect(members.settle() == [.promote(4), .demote(3)])
+        #expect(members.settle() == [.promote([4]), .demote([3])])
         // But not while some voter is silent: it may be back in a moment.
         members.append(member(5, site: "west"))
         members.append(member(6, .silent(.seconds(20))))
@@ -174,7 +208,7 @@ struct VoterPlanTests {
         #expect(members.settle(leader: 2) == [])
         members = [member(1), member(2, isVoter: true), member(3, isVoter: true)]
         members.removeAll { $0.member == 1 }
-        #expect(members.settle(leader: 3) == [.demote(2)])
+        #expect(members.settle(leader: 3) == [.demote([2])])
     }
 
     // MARK: Random histories
@@ -248,14 +282,20 @@ struct VoterPlanTests {
             #expect(advice.reason.hasSuffix("."))
             guard let step = advice.step else { continue }
             steps += 1
-            if case .promote(let number) = step {
-                let promoted = history.members.first { $0.member == number }
-                #expect(promoted?.isVoter == false && promoted?.isLiveNow == true && promoted?.isCaughtUp == true)
+            let count = history.members.voters.count
+            if case .promote(let numbers) = step {
+                for number in numbers {
+                    let promoted = history.members.first { $0.member == number }
+                    #expect(promoted?.isVoter == false && promoted?.isLiveNow == true && promoted?.isCaughtUp == true)
+                }
+                #expect(numbers.count == 1 || !count.isMultiple(of: 2))
+                // Two voters are worse than one, so nobody grows to them.
+                #expect(count != 1 || numbers.count == 2)
             }
             if case .remove(let number) = step {
                 #expect(history.members.first { $0.member == number }?.isVoter == false)
             }
-            #expect(step != .demote(history.leader))
+            if case .demote(let numbers) = step { #expect(!numbers.contains(history.leader)) }
             history.members.take(step)
             #expect(history.hasQuorum, "seed \(seed), moment \(moment): \(step) took the quorum away")
             #expect(history.members.voters.count <= 6)
