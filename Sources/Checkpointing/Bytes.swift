@@ -29,6 +29,17 @@ struct ByteWriter {
         guard hasHash else { return }
         for word in 0..<4 { append(region.contentHash?.words[word] ?? 0) }
     }
+
+    mutating func append(_ part: RegionPart) {
+        append(part.extent.encoding.rawValue)
+        append(part.extent.source)
+        append(part.extent.offset)
+        append(part.extent.length)
+        append(UInt8(clamping: part.extent.contentLength / UInt32(ImageIndex.pageBytes)))
+        append(part.extent.checksum)
+        append(part.taken)
+        append(part.pages)
+    }
 }
 
 /// Takes little-endian integers and texts, each only if it is there in full.

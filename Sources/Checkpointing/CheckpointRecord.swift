@@ -24,10 +24,14 @@ package struct CheckpointRecord: Sendable, Codable, Equatable {
     package var rawBytes: ByteCount
     /// What the store keeps: data and index.
     package var storedBytes: ByteCount
+    /// Data of earlier generations that it shares and that stays as long as it does.
+    package var sharedBytes: ByteCount = .zero
     /// CPU time that the job had consumed at that moment, over all its incarnations; a restore rolls the ledger back to it.
     package var ledger: Duration
     /// What was found wrong, one sentence; nil while nothing was.
     package var damage: String?
+    /// How its files are sealed; nil when they are not, and so must stay on their node.
+    package var seal: ImageSeal?
 
     package init(
         job: JobID,
@@ -39,7 +43,8 @@ package struct CheckpointRecord: Sendable, Codable, Equatable {
         rawBytes: ByteCount,
         storedBytes: ByteCount,
         ledger: Duration,
-        damage: String? = nil
+        damage: String? = nil,
+        seal: ImageSeal? = nil
     ) {
         self.job = job
         self.incarnation = incarnation
@@ -51,6 +56,7 @@ package struct CheckpointRecord: Sendable, Codable, Equatable {
         self.storedBytes = storedBytes
         self.ledger = ledger
         self.damage = damage
+        self.seal = seal
     }
 
     /// Whether the job can be restored from it, as far as is known.

@@ -9,6 +9,8 @@ package struct DataFileHeader: Sendable, Equatable {
     package static let length = 128
     /// Bytes that a job's identity may have.
     package static let jobByteLimit = 88
+    /// Of this layout; it has not changed since the first.
+    private static let version: UInt16 = 1
     private static let magic = Array("GODWITDT".utf8)
 
     package var job: JobID
@@ -28,6 +30,11 @@ package struct DataFileHeader: Sendable, Equatable {
         self.init(job: index.job, incarnation: index.incarnation, generation: index.generation, taken: index.taken)
     }
 
+    /// The header that the data file of an earlier generation must begin with.
+    package init(of source: DataSource, job: JobID) {
+        self.init(job: job, incarnation: source.incarnation, generation: source.generation, taken: source.taken)
+    }
+
     /// The header as bytes.
     ///
     /// The job's identity must have 1 to `jobByteLimit` bytes.
@@ -36,7 +43,7 @@ package struct DataFileHeader: Sendable, Equatable {
         precondition((1...Self.jobByteLimit).contains(identity.count), "a job's identity of \(identity.count) bytes")
         var writer = ByteWriter()
         writer.append(Self.magic)
-        writer.append(ImageIndex.formatVersion)
+        writer.append(Self.version)
         writer.append(UInt16(identity.count))
         writer.append(incarnation.rawValue)
         writer.append(generation.rawValue)
@@ -61,7 +68,7 @@ package struct DataFileHeader: Sendable, Equatable {
         let identity = try reader.bytes(jobByteLimit)
         let sum = XXHash64.hash(bytes.extracting(first: reader.position))
         guard try reader.integer() == sum else { throw .checksumMismatch(what: "data file header") }
-        guard version <= ImageIndex.formatVersion else { throw .futureVersion(found: version) }
+        guard version <= Self.version else { throw .futureVersion(found: version) }
         guard version >= 1, zero == 0, (1...jobByteLimit).contains(Int(identityLength)),
             identity.dropFirst(Int(identityLength)).allSatisfy({ $0 == 0 }),
             let job = String(validating: identity.prefix(Int(identityLength)), as: UTF8.self)

@@ -83,6 +83,17 @@ struct SourceFile: Sendable {
         return found
     }
 
+    /// Which memory a dump has and where; nil when that is not written as this release knows it.
+    static func memory(of files: [SourceFile]) -> DumpedMemory? {
+        var (contents, sizes): ([String: [UInt8]], [String: UInt64]) = ([:], [:])
+        for file in files where file.kind == .image {
+            sizes[file.name] = file.size
+            guard DumpedMemory.isWanted(file.name), file.size < DumpedMemory.mapByteLimit else { continue }
+            contents[file.name] = try? FileSystem.read(file.path, limit: Int(DumpedMemory.mapByteLimit))
+        }
+        return try? DumpedMemory(files: contents, sizes: sizes)
+    }
+
     private static func scan(folder: String, prefix: String, depth: Int, into found: inout [SourceFile]) throws {
         guard depth < 8 else {
             throw ImageStoreError(.unsuitable, "Folders of images are nested too deeply at \(folder).")

@@ -8,18 +8,22 @@ extension ImageStore {
     /// Compresses images and archive into a new generation; when the call returns, it survives a crash of the machine.
     ///
     /// The images themselves stay where they are. On any error nothing of the generation is left, and earlier generations are as they were.
-    package func store(_ source: ImageSource) async throws -> CheckpointRecord {
+    ///
+    /// With `sharing`, regions that the job's newest good generation has too are not stored again: the new one keeps its data files under names of
+    /// its own, so that either can be removed without the other.
+    package func store(_ source: ImageSource, sharing: Bool = false) async throws -> CheckpointRecord {
         let place = try place(source.job, source.generation)
         let began = ContinuousClock.now
         return try await WorkerThreads.run { cancellation in
             try self.changing(place) {
-                try self.storeNow(source, at: place, began: began, cancellation: cancellation)
+                try self.storeNow(source, sharing: sharing, at: place, began: began, cancellation: cancellation)
             }
         }
     }
 
     private func storeNow(
         _ source: ImageSource,
+        sharing: Bool,
         at place: CheckpointPlace,
         began: ContinuousClock.Instant,
         cancellation: CancellationFlag
@@ -36,14 +40,15 @@ extension ImageStore {
         do {
             try makeFolders(for: place)
             try observer?(.partialCreated)
-            let record = try ImageWriter(store: self, source: source, place: place, files: files)
+            let base = sharing ? try sharedBase(of: source, files, for: place) : nil
+            let record = try ImageWriter(store: self, source: source, place: place, files: files, base: base)
                 .write(began: began, cancellation: cancellation)
             try publish(place)
             return record
         } catch {
-            // The error that led here says more than one of the clean-up; what stays is cleared at the next opening.
-            try? FileSystem.removeAll(place.partialPath)
+            // The error that led here says more than one of the clean-up.
             try? FileSystem.removeAll(place.path)
+            giveUp(place)
             guard let error = error as? SystemError else { throw error }
             throw ImageStoreError.system(
                 error,
@@ -52,16 +57,7 @@ extension ImageStore {
         }
     }
 
-    private func makeFolders(for place: CheckpointPlace) throws {
-        let parent = FileSystem.parent(of: place.path)
-        if !FileSystem.exists(parent) {
-            try FileSystem.createFolder(parent, mode: 0o700)
-            try FileSystem.synchronizeFolder(of: parent)
-        }
-        try FileSystem.createFolder(place.partialPath, mode: 0o700)
-    }
-
-    private func publish(_ place: CheckpointPlace) throws {
+    func publish(_ place: CheckpointPlace) throws {
         guard unsafe rename(place.partialPath, place.path) == 0 else {
             throw SystemError.last("rename to \(place.path)", place.partialPath)
         }
@@ -100,16 +96,23 @@ private final class ImageWriter: Sendable {
     /// What one thread needs: room for the regions of a chunk before and after.
     @safe private final class Tool {
         let codec: RegionCodec
+        let cipher: ImageCipher?
+        let known: KnownPages?
         let input: UnsafeMutableRawBufferPointer
         let output: UnsafeMutableRawBufferPointer
 
-        init(_ configuration: ImageStoreConfiguration) throws {
+        init(_ configuration: ImageStoreConfiguration, sealing: ImageSealing?, base: SharedBase?) throws {
+            cipher = try sealing?.cipher()
+            known = try base.map(KnownPages.init)
             codec = try RegionCodec(
                 acceleration: configuration.acceleration,
                 contentHashes: configuration.contentHashes
             )
             unsafe input = .allocate(byteCount: ImageIndex.regionBytes, alignment: 4096)
-            unsafe output = .allocate(byteCount: chunkRegions * ImageIndex.regionBytes, alignment: 4096)
+            unsafe output = .allocate(
+                byteCount: chunkRegions * (ImageIndex.regionBytes + ImageIndex.sealBytes),
+                alignment: 4096
+            )
         }
 
         deinit {
@@ -124,14 +127,21 @@ private final class ImageWriter: Sendable {
     private let place: CheckpointPlace
     private let files: [SourceFile]
     private let data: PositionedFile
+    /// Nil while the cluster has no checkpoint key.
+    private let sealing: ImageSealing?
+    /// What earlier generations have.
+    private let base: SharedBase?
     private let end = Atomic(UInt64(DataFileHeader.length))
     private let regions: Mutex<[[ImageRegion]]>
 
-    init(store: ImageStore, source: ImageSource, place: CheckpointPlace, files: [SourceFile]) throws {
+    init(store: ImageStore, source: ImageSource, place: CheckpointPlace, files: [SourceFile], base: SharedBase?) throws
+    {
+        self.base = base
         self.store = store
         self.source = source
         self.place = place
         self.files = files
+        sealing = try store.keychain.newest.map { try ImageSealing(key: $0.number, $0.bytes) }
         regions = Mutex(Array(repeating: [], count: files.count))
         data = try PositionedFile("\(place.partialPath)/data", O_RDWR | O_CREAT | O_EXCL)
         try data.setMode(0o600)
@@ -150,15 +160,16 @@ private final class ImageWriter: Sendable {
         try SharedWork(chunks(), cancellation: cancellation).forEach(
             threads: configuration.workerThreads,
             niceness: configuration.niceness,
-            make: { try Tool(configuration) },
+            make: { [sealing, base] in try Tool(configuration, sealing: sealing, base: base) },
             { tool, chunk in try self.store(chunk, with: tool) }
         )
         try data.synchronize()
         try store.observer?(.dataSynchronized)
-        let index = makeIndex(total: source.elapsed + began.duration(to: .now))
-        let bytes = index.encoded()
+        let index = try makeIndex(total: source.elapsed + began.duration(to: .now))
+        let bytes = try sealing?.sealed(index: index.encoded()) ?? index.encoded()
         try writeIndex(bytes)
         var record = CheckpointRecord(index)
+        record.seal = try sealing.map { ImageSeal(key: $0.key, digest: try ImageSealing.digest(of: bytes)) }
         record.storedBytes = record.storedBytes + .bytes(Int64(bytes.count))
         return record
     }
@@ -176,7 +187,8 @@ private final class ImageWriter: Sendable {
     private func store(_ chunk: Chunk, with tool: Tool) throws {
         let file = files[chunk.file]
         let open = try PositionedFile(file.path, O_RDONLY)
-        var made: [ImageRegion] = []
+        let sealBytes = tool.cipher == nil ? 0 : ImageIndex.sealBytes
+        var (made, shared): ([ImageRegion], [ImageRegion]) = ([], [])
         var length = 0
         for number in chunk.first..<chunk.first + UInt64(chunk.count) {
             let offset = number * SourceFile.regionBytes
@@ -185,36 +197,99 @@ private final class ImageWriter: Sendable {
             guard try unsafe open.read(raw, at: offset) == rawLength else {
                 throw ImageStoreError(.unsuitable, "\(file.path) became shorter while it was being stored.")
             }
+            var parts: [RegionPart] = []
             let encoded = unsafe tool.codec.encode(
                 UnsafeRawBufferPointer(raw),
-                into: UnsafeMutableRawBufferPointer(rebasing: tool.output[length...])
+                into: UnsafeMutableRawBufferPointer(rebasing: tool.output[length...]),
+                isKnown: { base?.regions[$0] != nil },
+                knownPages: { present in
+                    parts = unsafe tool.known?.parts(of: UnsafeRawBufferPointer(raw), present, file.name, offset) ?? []
+                    return parts.reduce(0) { $0 | $1.pages }
+                }
             )
             if encoded.encoding == .zero { continue }
-            made.append(
-                ImageRegion(
-                    rawOffset: offset,
-                    rawLength: UInt64(rawLength),
-                    storedOffset: UInt64(length),
-                    storedLength: UInt32(encoded.storedLength),
-                    encoding: encoded.encoding,
-                    pages: encoded.pages,
-                    checksum: encoded.checksum,
-                    contentHash: encoded.contentHash
-                )
+            if encoded.isKnown, var known = encoded.contentHash.flatMap({ base?.regions[$0] }) {
+                (known.rawOffset, known.rawLength) = (offset, UInt64(rawLength))
+                shared.append(known)
+                continue
+            }
+            var region = ImageRegion(rawOffset: offset, rawLength: UInt64(rawLength))
+            (region.pages, region.contentHash) = (encoded.pages, encoded.contentHash)
+            guard encoded.storedPages != 0 else {
+                (region.encoding, region.parts) = (.composed, parts)
+                shared.append(region)
+                continue
+            }
+            let extent = StoredExtent(
+                source: 0,
+                offset: UInt64(length),
+                length: UInt32(encoded.storedLength + sealBytes),
+                encoding: encoded.encoding,
+                contentLength: UInt32(
+                    ImageRegion.presentBytes(pages: encoded.storedPages, rawLength: UInt64(rawLength))
+                ),
+                checksum: encoded.checksum
             )
-            length += encoded.storedLength
+            if parts.isEmpty {
+                (region.encoding, region.storedOffset) = (extent.encoding, extent.offset)
+                (region.storedLength, region.checksum) = (extent.length, extent.checksum)
+            } else {
+                parts.append(RegionPart(extent: extent, taken: extent.allPages, pages: encoded.storedPages))
+                (region.encoding, region.parts) = (.composed, parts)
+            }
+            made.append(region)
+            length += Int(extent.length)
         }
+        if !shared.isEmpty { regions.withLock { $0[chunk.file] += shared } }
         guard length > 0 else { return }
-        let base = end.wrappingAdd(UInt64(length), ordering: .relaxed).oldValue
-        try unsafe data.write(UnsafeRawBufferPointer(rebasing: tool.output[..<length]), at: base)
-        for index in made.indices { made[index].storedOffset += base }
+        let start = end.wrappingAdd(UInt64(length), ordering: .relaxed).oldValue
+        for index in made.indices {
+            let placed = try made[index].relocated { extent throws -> StoredExtent? in
+                guard extent.source == 0 else { return extent }
+                var extent = extent
+                // The place of an extent is its nonce, so it is sealed when that is known.
+                if let cipher = tool.cipher {
+                    let (first, count) = (Int(extent.offset), Int(extent.length))
+                    let stored = unsafe UnsafeMutableRawBufferPointer(rebasing: tool.output[first..<first + count])
+                    try unsafe cipher.seal(stored, nonce: ImageSealing.nonce(at: start + extent.offset))
+                    extent.checksum = unsafe XXHash64.hash(UnsafeRawBufferPointer(stored))
+                }
+                extent.offset += start
+                return extent
+            }
+            if let placed { made[index] = placed }
+        }
+        try unsafe data.write(UnsafeRawBufferPointer(rebasing: tool.output[..<length]), at: start)
         regions.withLock { $0[chunk.file] += made }
-        try store.observer?(.dataWritten(end: base + UInt64(length)))
+        try store.observer?(.dataWritten(end: start + UInt64(length)))
     }
 
-    private func makeIndex(total: Duration) -> ImageIndex {
-        let stored = regions.withLock { $0 }
-        return ImageIndex(
+    /// The index, and with it the names of the data files that it refers to; others are taken away again.
+    private func makeIndex(total: Duration) throws -> ImageIndex {
+        var stored = regions.withLock { $0 }
+        var sources: [DataSource] = []
+        if let base {
+            let used = Set(stored.joined().lazy.flatMap(\.extents).map(\.source))
+            var numbers: [UInt16: UInt16] = [0: 0]
+            for (index, source) in base.sources.enumerated() {
+                guard used.contains(UInt16(index + 1)) else {
+                    try FileSystem.removeAll(place.partial.dataPath(of: source.generation))
+                    continue
+                }
+                sources.append(source)
+                numbers[UInt16(index + 1)] = UInt16(sources.count)
+            }
+            for file in stored.indices {
+                stored[file] = stored[file].compactMap { region in
+                    region.relocated { extent in
+                        var extent = extent
+                        extent.source = numbers[extent.source] ?? 0
+                        return extent
+                    }
+                }
+            }
+        }
+        var index = ImageIndex(
             job: source.job,
             incarnation: source.incarnation,
             generation: source.generation,
@@ -232,8 +307,11 @@ private final class ImageWriter: Sendable {
                     size: file.size,
                     regions: Self.filled(stored[index].sorted { $0.rawOffset < $1.rawOffset }, size: file.size)
                 )
-            }
+            },
+            isSealed: sealing != nil
         )
+        index.sources = sources
+        return index
     }
 
     /// The stored regions with zeros in between, so that they cover the file.

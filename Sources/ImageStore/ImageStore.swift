@@ -13,10 +13,14 @@ package final class ImageStore: Sendable {
     /// The folder; mode 0700, since images hold whatever the job had in memory.
     package let folder: String
     package let configuration: ImageStoreConfiguration
+    /// What images are sealed and opened with; without a key they are stored unsealed.
+    package let keychain: CheckpointKeychain
     let observer: StoreObserver?
     private let lock: PositionedFile
     /// Checkpoints in use: a count of readers, or -1 for one that is being changed.
     private let uses = Mutex<[CheckpointPlace: Int]>([:])
+    /// Held while a job's folder comes or goes, so that none goes in which something is about to be made.
+    private let folders = Mutex(())
 
     /// Opens a store, makes its folder if there is none, and clears away what a crash left half done.
     ///
@@ -24,8 +28,10 @@ package final class ImageStore: Sendable {
     package init(
         folder: String,
         configuration: ImageStoreConfiguration = ImageStoreConfiguration(),
+        keychain: CheckpointKeychain = CheckpointKeychain(),
         observer: StoreObserver? = nil
     ) throws {
+        self.keychain = keychain
         self.folder = folder
         self.configuration = configuration
         self.observer = observer
@@ -65,13 +71,25 @@ package final class ImageStore: Sendable {
     package func inspect(_ job: JobID, _ generation: CheckpointGeneration) async throws -> ImageIndex {
         let place = try place(job, generation)
         return try await WorkerThreads.run { _ in
-            try self.reading(place) { try ImageReader(place).index }
+            try self.reading(place) { try ImageReader(place, keychain: self.keychain).index }
         }
     }
 
-    /// What all checkpoints together occupy.
+    /// Whether there is a checkpoint of this generation, good or not.
+    package func contains(_ job: JobID, _ generation: CheckpointGeneration) async -> Bool {
+        guard let place = try? place(job, generation) else { return false }
+        return (try? await WorkerThreads.run { _ in FileSystem.exists(place.path) }) ?? false
+    }
+
+    /// Whether more is free on the disk than twice what is held back.
+    package var hasRoom: Bool {
+        guard let space = try? FileSystem.space(at: folder) else { return false }
+        return space.available > configuration.reserve + configuration.reserve
+    }
+
+    /// What all checkpoints together occupy; data that several share counts once.
     package func totalStoredBytes() async throws -> ByteCount {
-        try await allGenerations().reduce(.zero) { $0 + $1.storedBytes }
+        try await WorkerThreads.run { _ in try self.occupiedNow() }
     }
 
     /// Removes a checkpoint; when the call returns, it is gone for good.
@@ -85,7 +103,9 @@ package final class ImageStore: Sendable {
         let parent = try jobFolder(job)
         try await WorkerThreads.run { _ in
             for record in try self.recordsNow(of: job) { try self.removeNow(self.place(job, record.generation)) }
-            if unsafe rmdir(parent) != 0, errno != ENOENT { throw SystemError.last("remove folder", parent) }
+            if FileSystem.exists(parent), unsafe rmdir(parent) != 0, errno != ENOENT {
+                throw SystemError.last("remove folder", parent)
+            }
         }
     }
 
@@ -134,10 +154,58 @@ extension ImageStore {
         try FileSystem.list(folder).filter { Self.isJobName($0) && $0 != ".lock" }.map(JobID.init(rawValue:))
     }
 
+    private func occupiedNow() throws -> ByteCount {
+        var (counted, sum): (Set<UInt64>, Int64) = ([], 0)
+        for job in try jobsNow() {
+            let parent = try jobFolder(job)
+            guard FileSystem.status(parent)?.kind == .folder else { continue }
+            for generation in try names(in: parent) where Self.generation(named: generation) != nil {
+                for file in (try? FileSystem.list("\(parent)/\(generation)")) ?? [] {
+                    var status = stat()
+                    guard unsafe lstat("\(parent)/\(generation)/\(file)", &status) == 0,
+                        status.st_nlink < 2 || counted.insert(UInt64(status.st_ino)).inserted
+                    else { continue }
+                    sum += Int64(status.st_size)
+                }
+            }
+        }
+        return .bytes(sum)
+    }
+
+    /// What is in a job's folder; nothing when the last of it has just gone.
+    private func names(in folder: String) throws -> [String] {
+        do throws(SystemError) { return try FileSystem.list(folder) } catch {
+            guard error.isAbsent else { throw error }
+            return []
+        }
+    }
+
+    /// Makes the folder in which a generation is written, and the job's when there is none.
+    func makeFolders(for place: CheckpointPlace) throws {
+        let parent = FileSystem.parent(of: place.path)
+        try folders.withLock { _ in
+            if !FileSystem.exists(parent) {
+                try FileSystem.createFolder(parent, mode: 0o700)
+                try FileSystem.synchronizeFolder(of: parent)
+            }
+            try FileSystem.createFolder(place.partialPath, mode: 0o700)
+        }
+    }
+
+    /// Removes what was written of a generation that does not come to be, and the job's folder with the last in it.
+    ///
+    /// What cannot be deleted now is cleared at the next opening.
+    func giveUp(_ place: CheckpointPlace) {
+        try? FileSystem.removeAll(place.partialPath)
+        dropFolder(of: place)
+    }
+
+    private func dropFolder(of place: CheckpointPlace) {
+        folders.withLock { _ in _ = unsafe rmdir(FileSystem.parent(of: place.path)) }
+    }
+
     func recordsNow(of job: JobID) throws -> [CheckpointRecord] {
-        let parent = try jobFolder(job)
-        guard FileSystem.exists(parent) else { return [] }
-        return try FileSystem.list(parent).compactMap(Self.generation(named:)).sorted().compactMap { generation in
+        try names(in: jobFolder(job)).compactMap(Self.generation(named:)).sorted().compactMap { generation in
             record(try place(job, generation))
         }
     }
@@ -156,7 +224,9 @@ extension ImageStore {
             ledger: .zero
         )
         do {
-            record = CheckpointRecord(try ImageReader(place).index)
+            let reader = try ImageReader(place, keychain: keychain)
+            record = CheckpointRecord(reader.index)
+            record.seal = reader.seal
         } catch {
             guard FileSystem.exists(place.path) else { return nil }
             record.damage = "\(error)"
@@ -181,11 +251,13 @@ extension ImageStore {
             try FileSystem.synchronizeFolder(of: place.path)
             try observer?(.removalSynchronized)
             try FileSystem.removeAll(place.removedPath)
+            dropFolder(of: place)
             try observer?(.removalCleared)
         }
     }
 
     private func clearLeftovers() throws {
+        try FileSystem.removeAll(arrivals)
         for job in try jobsNow() {
             let parent = try jobFolder(job)
             guard FileSystem.status(parent)?.kind == .folder else { continue }
@@ -198,34 +270,53 @@ extension ImageStore {
                     }
                 }
             }
+            // Of a job whose checkpoints are all gone; a folder with anything in it stays.
+            _ = unsafe rmdir(parent)
         }
     }
 
     /// Runs `body` while no one changes this checkpoint.
     func reading<Result>(_ place: CheckpointPlace, _ body: () throws -> Result) throws -> Result {
+        try beginReading(place)
+        defer { endReading(place) }
+        return try body()
+    }
+
+    /// Keeps others from changing this checkpoint until `endReading`.
+    func beginReading(_ place: CheckpointPlace) throws {
         try uses.withLock { uses in
             guard uses[place, default: 0] >= 0 else { throw busy(place) }
             uses[place, default: 0] += 1
         }
-        defer {
-            uses.withLock { uses in
-                let readers = uses[place, default: 1] - 1
-                uses[place] = readers == 0 ? nil : readers
-            }
+        guard FileSystem.exists(place.path) else {
+            endReading(place)
+            throw notFound(place)
         }
-        guard FileSystem.exists(place.path) else { throw notFound(place) }
-        return try body()
+    }
+
+    func endReading(_ place: CheckpointPlace) {
+        uses.withLock { uses in
+            let readers = uses[place, default: 1] - 1
+            uses[place] = readers == 0 ? nil : readers
+        }
     }
 
     /// Runs `body` while no one else uses this checkpoint.
     func changing<Result>(_ place: CheckpointPlace, _ body: () throws -> Result) throws -> Result {
+        try beginChanging(place)
+        defer { endChanging(place) }
+        return try body()
+    }
+
+    /// Keeps others from using this checkpoint until `endChanging`.
+    func beginChanging(_ place: CheckpointPlace) throws {
         try uses.withLock { uses in
             guard uses[place] == nil else { throw busy(place) }
             uses[place] = -1
         }
-        defer { uses.withLock { $0[place] = nil } }
-        return try body()
     }
+
+    func endChanging(_ place: CheckpointPlace) { uses.withLock { $0[place] = nil } }
 
     private func busy(_ place: CheckpointPlace) -> ImageStoreError {
         ImageStoreError(
@@ -270,7 +361,7 @@ extension ImageStore {
     }
 
     /// The generation that a folder's name says, in the one spelling that the store writes.
-    private static func generation(named name: String) -> CheckpointGeneration? {
+    static func generation(named name: String) -> CheckpointGeneration? {
         guard let number = UInt32(name), String(number) == name else { return nil }
         return CheckpointGeneration(rawValue: number)
     }
@@ -290,5 +381,6 @@ extension CheckpointRecord {
             storedBytes: .bytes(Int64(clamping: index.dataLength)),
             ledger: index.ledger
         )
+        sharedBytes = index.sharedBytes
     }
 }

@@ -80,8 +80,16 @@ struct CheckpointPlace: Sendable, Hashable {
     var generation: CheckpointGeneration
     var path: String
     var dataPath: String { "\(path)/data" }
+    /// A name of an earlier generation's data file, here as long as this generation refers to it.
+    func dataPath(of source: CheckpointGeneration) -> String { "\(path)/data.\(source)" }
     var indexPath: String { "\(path)/index" }
     var damagePath: String { "\(path)/damaged" }
     var partialPath: String { "\(path).partial" }
+    /// The same generation while it is being written.
+    var partial: CheckpointPlace {
+        var place = self
+        place.path = partialPath
+        return place
+    }
     var removedPath: String { "\(path).removed" }
 }

@@ -13,11 +13,15 @@ internal import Glibc
         package var encoding: ImageRegion.Encoding
         /// Bit n: page n holds something but zeros.
         package var pages: UInt64
+        /// Bit n: page n is among the stored bytes; the others are stored already.
+        package var storedPages: UInt64
         /// Bytes written into the output; 0 when the region holds only zeros, never more than it was long.
         package var storedLength: Int
         /// XXH64 of the stored bytes; 0 when none are.
         package var checksum: UInt64
         package var contentHash: ContentHash?
+        /// Whether the same content is stored already, so that nothing was written.
+        package var isKnown = false
     }
 
     private let acceleration: Int32
@@ -40,13 +44,44 @@ internal import Glibc
     }
 
     /// Encodes 1 to 262,144 bytes into `output`, which must have room for as many.
-    package func encode(_ raw: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer) -> Encoded {
+    ///
+    /// With content hashes, nothing is written for what `isKnown` says is stored already, nor for those of the present pages that `knownPages` gives.
+    package func encode(
+        _ raw: UnsafeRawBufferPointer,
+        into output: UnsafeMutableRawBufferPointer,
+        isKnown: (ContentHash) -> Bool = { _ in false },
+        knownPages: (_ present: UInt64) -> UInt64 = { _ in 0 }
+    ) -> Encoded {
         precondition((1...ImageIndex.regionBytes).contains(raw.count) && output.count >= raw.count)
         let pages = unsafe presentPages(raw)
         guard pages != 0, let target = output.baseAddress else {
-            return Encoded(encoding: .zero, pages: 0, storedLength: 0, checksum: 0)
+            return Encoded(encoding: .zero, pages: 0, storedPages: 0, storedLength: 0, checksum: 0)
         }
-        let present = unsafe pack(raw, pages: pages)
+        var present = unsafe pack(raw, pages: pages)
+        let hash = unsafe hasher?.hash(pages: pages, rawLength: raw.count, present: present)
+        if let hash, isKnown(hash) {
+            return Encoded(
+                encoding: .raw,
+                pages: pages,
+                storedPages: 0,
+                storedLength: 0,
+                checksum: 0,
+                contentHash: hash,
+                isKnown: true
+            )
+        }
+        let storedPages = pages & ~knownPages(pages)
+        guard storedPages != 0 else {
+            return Encoded(
+                encoding: .raw,
+                pages: pages,
+                storedPages: 0,
+                storedLength: 0,
+                checksum: 0,
+                contentHash: hash
+            )
+        }
+        if storedPages != pages { unsafe present = pack(raw, pages: storedPages) }
         let limit = present.count - max(1, present.count / 32)
         let compressed = unsafe LZ4_compress_fast(
             present.baseAddress?.assumingMemoryBound(to: CChar.self),
@@ -66,9 +101,10 @@ internal import Glibc
         return Encoded(
             encoding: encoding,
             pages: pages,
+            storedPages: storedPages,
             storedLength: length,
             checksum: unsafe XXHash64.hash(UnsafeRawBufferPointer(rebasing: output[..<length])),
-            contentHash: unsafe hasher?.hash(pages: pages, rawLength: raw.count, present: present)
+            contentHash: hash
         )
     }
 
@@ -76,18 +112,30 @@ internal import Glibc
     ///
     /// The result is the present pages, one after the other, valid until the next call.
     package func decode(_ stored: UnsafeRawBufferPointer, of region: ImageRegion) -> UnsafeRawBufferPointer? {
-        let present = Int(ImageRegion.presentBytes(pages: region.pages, rawLength: region.rawLength))
-        guard stored.count == Int(region.storedLength), unsafe present <= packed.count,
-            unsafe XXHash64.hash(stored) == region.checksum
-        else { return nil }
-        switch region.encoding {
-        case .zero: return nil
-        case .raw: return unsafe stored.count == present ? stored : nil
+        guard stored.count == Int(region.storedLength), unsafe XXHash64.hash(stored) == region.checksum else {
+            return nil
+        }
+        return unsafe unpack(stored, of: region)
+    }
+
+    /// Decodes content whose stored form was checked already: what was in a sealed region.
+    func unpack(_ content: UnsafeRawBufferPointer, of region: ImageRegion) -> UnsafeRawBufferPointer? {
+        guard let extent = region.extent else { return nil }
+        return unsafe unpack(content, of: extent)
+    }
+
+    /// The same of stored bytes that are not all of a region.
+    func unpack(_ content: UnsafeRawBufferPointer, of extent: StoredExtent) -> UnsafeRawBufferPointer? {
+        let present = Int(extent.contentLength)
+        guard unsafe present <= packed.count else { return nil }
+        switch extent.encoding {
+        case .zero, .composed: return nil
+        case .raw: return unsafe content.count == present ? content : nil
         case .lz4:
             let count = unsafe LZ4_decompress_safe(
-                stored.baseAddress?.assumingMemoryBound(to: CChar.self),
+                content.baseAddress?.assumingMemoryBound(to: CChar.self),
                 packed.baseAddress?.assumingMemoryBound(to: CChar.self),
-                Int32(stored.count),
+                Int32(content.count),
                 Int32(present)
             )
             return count == present ? unsafe UnsafeRawBufferPointer(rebasing: packed[..<present]) : nil

@@ -129,6 +129,105 @@ struct ImageIndexTests {
         #expect(hexadecimal(bytes.suffix(8)) == "d7f3881c07399d5e")
     }
 
+    /// Regions whose pages lie in several places, of this generation and of an earlier one.
+    static let composed: ImageIndex = {
+        var index = sample
+        index.dataLength = 128 + 8192
+        index.sources = [
+            DataSource(
+                generation: CheckpointGeneration(rawValue: 8),
+                incarnation: Incarnation(rawValue: 2),
+                taken: .epoch,
+                dataLength: 5000,
+                key: 0,
+                salt: [UInt8](repeating: 3, count: DataSource.saltByteCount)
+            )
+        ]
+        let earlier = StoredExtent(
+            source: 1,
+            offset: 128,
+            length: 4000,
+            encoding: .lz4,
+            contentLength: 64 << 12,
+            checksum: 11
+        )
+        let own = StoredExtent(source: 0, offset: 128, length: 8192, encoding: .raw, contentLength: 8192, checksum: 12)
+        var regions = [0, 1].map { number in
+            ImageRegion(rawOffset: number << 18, rawLength: 1 << 18, encoding: .composed, pages: 0xF00F)
+        }
+        regions[0].parts = [
+            RegionPart(extent: earlier, taken: 0x4007, pages: 0x100D),
+            RegionPart(extent: own, taken: 0b11, pages: 0xC000),
+            RegionPart(extent: earlier, taken: 0b11 << 20, pages: 0x2002),
+        ]
+        regions[1].parts = [
+            RegionPart(extent: earlier, taken: .max >> 57, pages: 0xF00E),
+            RegionPart(extent: own, taken: 0b10, pages: 1),
+        ]
+        index.files = [ImageFile(name: "a", kind: .image, mode: 0o600, size: 1 << 19, regions: regions)]
+        return index
+    }()
+
+    @Test("regions in parts come back as they were, in version 3")
+    func parts() throws {
+        #expect(Self.composed.problem() == nil)
+        #expect(try ImageIndex.decode(Self.composed.encoded().span) == Self.composed)
+        #expect(Self.composed.encoded()[8] == 3)
+        // Said to be of version 2, it is refused.
+        var bytes = Self.composed.encoded()
+        bytes[8] = 2
+        let sealed = reseal(bytes)
+        #expect(throws: ImageIndexError.self) { try ImageIndex.decode(sealed.span) }
+    }
+
+    @Test("golden bytes: the layout of version 3 does not change")
+    func goldenParts() {
+        let bytes = Self.composed.encoded()
+        let part = "02" + "0100" + "8000000000000000" + "a00f0000" + "40" + "0b00000000000000"
+        let expected =
+            "03" + "0000000000000000" + "0000040000000000" + "0000000000000000" + "00000000" + "0ff0000000000000"
+            + "0000000000000000" + "0000" + "03"
+            + part + "0740000000000000" + "0d10000000000000"
+            + "01" + "0000" + "8000000000000000" + "00200000" + "02" + "0c00000000000000" + "0300000000000000"
+            + "00c0000000000000"
+            + part + "0000300000000000" + "0220000000000000"
+        #expect(hexadecimal(bytes).contains(expected))
+        #expect(hexadecimal(bytes.suffix(8)) == "63d60977ab083b9a")
+    }
+
+    @Test("parts that do not fit together are refused")
+    func inconsistentParts() {
+        func refuses(_ change: (inout ImageRegion) -> Void, line: SourceLocation = #_sourceLocation) {
+            var index = Self.composed
+            change(&index.files[0].regions[0])
+            #expect(throws: ImageIndexError.self, sourceLocation: line) { try ImageIndex.decode(index.encoded().span) }
+        }
+        refuses { $0.pages = 0xF01F }
+        refuses { $0.pages = 0 }
+        refuses { $0.parts[0].pages = 0x110D }
+        refuses { $0.parts[0].pages = 0x500C }
+        refuses { $0.parts[0].taken = 0x4005 }
+        refuses { $0.parts[1].taken = 0b110 }
+        refuses { $0.parts[1].extent.contentLength = 4096 }
+        refuses { $0.parts[1].extent.checksum = 13 }
+        refuses { $0.parts[1].extent.offset = 129 }
+        refuses { $0.parts[0].extent.source = 2 }
+        refuses { $0.parts[0].extent.offset = 1001 }
+        refuses { $0.parts[0].extent.offset = .max }
+        refuses { $0.parts[0].extent.encoding = .composed }
+        refuses { $0.parts[0].extent.encoding = .zero }
+        refuses { $0.parts[0].extent.contentLength = 65 << 12 }
+        refuses { $0.parts.append(RegionPart(extent: $0.parts[0].extent, taken: 0, pages: 0)) }
+        refuses { $0.parts = [] }
+        refuses { $0.parts = Array(repeating: $0.parts[0], count: 9) }
+        refuses { $0.encoding = .lz4 }
+        refuses { $0.encoding = .zero }
+        refuses { $0.storedLength = 1 }
+        refuses { $0.source = 1 }
+        refuses { $0.checksum = 1 }
+        refuses { $0.rawLength -= 1 }
+    }
+
     @Test("every single changed bit is found")
     func everyBit() throws {
         var bytes = Self.sample.encoded()
@@ -154,10 +253,10 @@ struct ImageIndexTests {
     @Test("a later version is named as such, with what to do")
     func futureVersion() throws {
         var bytes = Self.sample.encoded()
-        bytes[8] = 2
+        bytes[8] = UInt8(ImageIndex.formatVersion + 1)
         let sealed = reseal(bytes)
         let error = #expect(throws: ImageIndexError.self) { try ImageIndex.decode(sealed.span) }
-        #expect(error == .futureVersion(found: 2))
+        #expect(error == .futureVersion(found: ImageIndex.formatVersion + 1))
         #expect(error?.description.contains("upgrade this node's agent") == true)
     }
 
@@ -167,7 +266,7 @@ struct ImageIndexTests {
     )
     func fuzz(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
-        let original = Self.sample.encoded()
+        let original = (seed % 2 == 0 ? Self.sample : Self.composed).encoded()
         var accepted = 0
         for _ in 0..<2000 {
             var bytes = original
@@ -227,6 +326,18 @@ struct ImageIndexTests {
         refuses { $0.files[4].regions[1].storedLength = 1 }
         refuses { $0.files[4].regions.removeLast() }
         refuses { $0.ledger = .nanoseconds(-1) }
+        refuses { $0.ledger = .nanoseconds(Int64.max) }
+        refuses { $0.taken = Timestamp(rawValue: .min) }
+        refuses { $0.files[4].size = 1 << 57 }
+        refuses { index in
+            // As much as there may be in each, and too much in both.
+            for (number, name) in ["x", "y"].enumerated() {
+                let zeros = ImageRegion(rawOffset: 0, rawLength: 1 << 56)
+                index.files.append(
+                    ImageFile(name: "z\(number)\(name)", kind: .image, mode: 0o600, size: 1 << 56, regions: [zeros])
+                )
+            }
+        }
         refuses { $0.job = JobID(rawValue: "") }
     }
 
