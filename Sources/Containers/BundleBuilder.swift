@@ -6,6 +6,8 @@ struct BundleBuilder {
     /// What the container's folder holds for its bundle.
     let folder: ContainerFolder
     let cgroupPath: String
+    /// The network namespace that the container has for itself, by path; nil means the node's.
+    var networkPath: String?
 
     /// Everything but what a restore changes; checks what can be checked before runc would fail on it.
     func specification(for request: StartRequest) throws -> RuntimeSpecification {
@@ -50,8 +52,9 @@ struct BundleBuilder {
             hooks: devices.hooks == .init() ? nil : devices.hooks,
             annotations: ["org.criu.config": folder.criuOptions],
             linux: .init(
-                // No network namespace: a batch job uses the node's network as any process of it does.
-                namespaces: ["pid", "ipc", "uts", "mount", "cgroup"].map { .init(type: $0) },
+                // Without one of its own, a batch job uses the node's network as any process of it does.
+                namespaces: ["pid", "ipc", "uts", "mount", "cgroup"].map { .init(type: $0) }
+                    + (networkPath.map { [.init(type: "network", path: $0)] } ?? []),
                 cgroupsPath: cgroupPath,
                 resources: resources(request, devices: devices),
                 devices: devices.nodes.isEmpty ? nil : devices.nodes,
@@ -66,9 +69,12 @@ struct BundleBuilder {
     static func adapt(
         _ dumped: RuntimeSpecification,
         to folder: ContainerFolder,
-        cgroupPath: String
+        cgroupPath: String,
+        networkPath: String? = nil
     ) -> RuntimeSpecification {
         var specification = dumped
+        specification.linux.namespaces.removeAll { $0.type == "network" }
+        if let networkPath { specification.linux.namespaces.append(.init(type: "network", path: networkPath)) }
         // The dumped container's folder, perhaps of another node.
         let old = FileSystem.parent(of: FileSystem.parent(of: dumped.root.path))
         specification.root.path = folder.rootMount

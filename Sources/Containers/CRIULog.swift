@@ -22,6 +22,14 @@ enum CRIULog {
         return nil
     }
 
+    /// Whether the log of a restore that failed does not rule out that the container's processes ran.
+    ///
+    /// CRIU says that it unlocks the network right before it lets them go (`criu/cr-restore.c`); without that line they stood still to the end.
+    static func mayHaveResumed(_ path: String) -> Bool {
+        guard let text = try? FileSystem.readText(path, limit: 64 << 20) else { return false }
+        return text.contains("Unlock network")
+    }
+
     /// An error with CRIU's reason, from the log of a dump or a restore.
     static func failure(
         _ code: ContainerError.Code,

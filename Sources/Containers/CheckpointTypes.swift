@@ -20,11 +20,14 @@ package struct CheckpointOptions: Sendable {
     /// They can go on after a restore only if `afterwards` is `kill`; otherwise their peers have seen them go on, or end, meanwhile.
     package var tcpEstablished: Bool
 
+    /// Where the memory is put that a lazy dump leaves in the container; nil when the dump is not lazy.
+    var frozenMemory: FrozenMemorySlot?
+
     package init(folder: String, afterwards: Afterwards = .thaw, tcpEstablished: Bool = false) {
         (self.folder, self.afterwards, self.tcpEstablished) = (folder, afterwards, tcpEstablished)
     }
 
-    /// Whether CRIU itself ends the container: the only way in which its connections can go on after a restore.
+    /// Whether CRIU itself ends the container: on the node's network the only way in which its connections can go on after a restore.
     var endsInCRIU: Bool { tcpEstablished && afterwards == .kill }
 }
 
@@ -42,6 +45,8 @@ package struct CheckpointDump: Sendable, Equatable {
     package var freezing: Duration
     /// How long runc and CRIU took; part of `frozen`.
     package var dumping: Duration
+    /// What arrived meanwhile for a container with a network of its own, and was given to it when it ran again.
+    package var held = HeldCount()
     package var takenAt: Timestamp
 }
 

@@ -70,7 +70,7 @@ package struct ContainerError: Error, Equatable, Sendable, CustomStringConvertib
 }
 
 /// Runs `body` and gives a system call's failure the words of `activity`.
-func explaining<Result>(
+func explaining<Result: ~Copyable>(
     _ activity: @autoclosure () -> String,
     _ body: () throws(SystemError) -> Result
 ) throws(ContainerError)

@@ -24,6 +24,10 @@ struct ContainerFolder: Sendable, Equatable {
     var criuWork: String { "\(path)/criu" }
     /// Exists while a checkpoint has the container frozen: the quota that it gets back, and the folder that it is dumped into.
     var freezeMark: String { "\(path)/frozen" }
+    /// Exists while memory of a restored container is still to come.
+    var pagesMark: String { "\(path)/pages" }
+    /// CPU time of its cgroup, in nanoseconds, that went into the restore.
+    var restoreTime: String { "\(path)/restore-time" }
     func network(_ file: String) -> String { "\(path)/etc/\(file)" }
 
     /// What the agent notes about a container beside its bundle.
@@ -34,12 +38,14 @@ struct ContainerFolder: Sendable, Equatable {
         var stopSignal: Int32?
         /// Names of its devices; nil means none.
         var devices: [String]?
+        /// The network of its own; nil means the node's.
+        var network: ContainerNetwork?
     }
 
     // MARK: Making
 
     /// Makes the folder and mounts the root file system; on failure nothing is left.
-    func create(image: PreparedImage, hostname: String) throws {
+    func create(image: PreparedImage, hostname: String, network: ContainerNetwork? = nil) throws {
         guard !FileSystem.exists(path) else {
             throw ContainerError(
                 .containerExists,
@@ -58,12 +64,22 @@ struct ContainerFolder: Sendable, Equatable {
                 try FileSystem.createReadableFolder(skeleton + folder)
             }
             for file in ["hosts", "resolv.conf", "hostname"] {
-                let content =
-                    file == "hostname" ? Array("\(hostname)\n".utf8) : (try? FileSystem.read("/etc/\(file)")) ?? []
-                try FileSystem.writeReadable(content, to: network(file))
+                let own: String? =
+                    switch file {
+                    case "hostname": "\(hostname)\n"
+                    case "hosts": network.map { Self.hosts(hostname, $0) }
+                    default: nil
+                    }
+                let content = own.map { Array($0.utf8) } ?? (try? FileSystem.read("/etc/\(file)")) ?? []
+                try FileSystem.writeReadable(content, to: self.network(file))
                 try FileSystem.writeReadable([], to: "\(skeleton)/etc/\(file)")
             }
         }
+    }
+
+    /// What a container with an address of its own knows of names: the node's would name interfaces that it does not have.
+    private static func hosts(_ hostname: String, _ network: ContainerNetwork) -> String {
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\(network.address.address)\t\(hostname)\n"
     }
 
     /// Mounts the image with the writable layer over it.
@@ -96,7 +112,8 @@ struct ContainerFolder: Sendable, Equatable {
     /// Takes everything away; what is in use elsewhere (a mount that a process still holds) disappears with its last user.
     func remove() throws(SystemError) {
         guard FileSystem.exists(path) else { return }
-        try Mounts.unmount(rootMount, isLazy: true)
+        // The container's root, and what a CRIU that was killed had mounted.
+        try Mounts.unmountAll(within: path)
         // Under another name first: half a container must never be taken for one.
         let trash = "\(FileSystem.parent(of: path))/.removed-\(FileSystem.name(of: path))"
         try FileSystem.removeAll(trash)
@@ -161,7 +178,8 @@ struct ContainerFolder: Sendable, Equatable {
             endedAt: Timestamp(rawValue: at),
             memoryKillCount: lines["oom-kills"]?.first.flatMap { Int($0) } ?? 0,
             droppedLineCount: lines["lines-dropped"]?.first.flatMap { Int($0) } ?? 0,
-            isFenced: lines["fenced"]?.first == "yes"
+            isFenced: lines["fenced"]?.first == "yes",
+            isMemoryLost: lines["pages"]?.first == "lost"
         )
     }
 

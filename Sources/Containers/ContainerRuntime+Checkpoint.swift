@@ -15,10 +15,15 @@ extension ContainerRuntime {
     /// the folder, which is made.
     ///
     /// It changes nothing about the container, so it is asked before one is frozen.
-    package func requireCheckpointable(_ id: ContainerID, tcpEstablished: Bool, in folder: String) throws {
+    package func requireCheckpointable(
+        _ id: ContainerID,
+        tcpEstablished: Bool,
+        in folder: String,
+        withMemory: Bool = true
+    ) throws {
         try requireCRIU(for: "checkpointed")
-        let obstacles =
-            try checkpointObstacles(of: id, tcpEstablished: tcpEstablished) + space(for: cgroup(of: id), in: folder)
+        var obstacles = try checkpointObstacles(of: id, tcpEstablished: tcpEstablished)
+        if withMemory { obstacles += try space(for: cgroup(of: id), in: folder) }
         guard let first = obstacles.first else { return }
         throw ContainerError(
             first.kind == .space ? .diskFull : .checkpointObstructed,
@@ -41,7 +46,12 @@ extension ContainerRuntime {
                 remedy: "Look at how it ended with `godwit job show`."
             )
         }
-        try requireCheckpointable(id, tcpEstablished: options.tcpEstablished, in: options.folder)
+        try requireCheckpointable(
+            id,
+            tcpEstablished: options.tcpEstablished,
+            in: options.folder,
+            withMemory: options.frozenMemory == nil
+        )
         let cgroup = try cgroup(of: id)
         return try await Task(name: "checkpoint \(id)") {
             try await dump(id, folder, cgroup, options)
@@ -75,7 +85,7 @@ extension ContainerRuntime {
             try FileSystem.createFolder("\(options.folder)/images", mode: 0o700)
             try FileSystem.createFolder("\(options.folder)/work", mode: 0o700)
             try FileSystem.writePlain(
-                Array(criuOptions(tcpEstablished: options.tcpEstablished).utf8),
+                Array((criuOptions(tcpEstablished: options.tcpEstablished) + options.lazyOptions).utf8),
                 to: folder.criuOptions
             )
         }
@@ -88,20 +98,30 @@ extension ContainerRuntime {
             try FileSystem.writePlain(Array(mark.utf8), to: folder.freezeMark)
             // Lifted before freezing: a throttled process can be frozen only when its next period begins.
             if quota != nil { try cgroup.setCPUQuota(nil) }
+            try await lockNetwork(of: id)
             let start = MonotonicClock.nanoseconds()
             try await cgroup.freeze()
             let frozenAt = MonotonicClock.nanoseconds()
+            // Long before CRIU looks at a socket, which it takes some tens of milliseconds to come to.
+            async let cut: Void = cutNetwork(of: id)
             // Nothing in the container runs and CRIU writes only folders of its own, so the layer is final now.
             async let layer = capture(folder.upper, to: "\(options.folder)/layer.tar")
-            if options.endsInCRIU { _ = try await layer }
+            // Our own lock keeps packets out, and what the end of the sockets would say in; see `cutNetwork(of:)`.
+            let endsInCRIU = options.endsInCRIU && !isNetworkLocked(of: id)
+            if endsInCRIU { _ = try await layer }
             let dumping: Duration
-            do { dumping = try await dumpProcesses(id, folder, options) } catch {
+            do { dumping = try await dumpProcesses(id, folder, options, endsInCRIU: endsInCRIU) } catch {
                 _ = try? await layer
+                _ = try? await cut
                 throw error
             }
+            try await cut
             let layerBytes = try await layer
+            var held = HeldCount()
             switch options.afterwards {
-            case .thaw: try await thaw(id)
+            case .thaw:
+                try await thaw(id)
+                held = try await unlockNetwork(of: id)
             case .stayFrozen: break
             case .kill: try await kill(id)
             }
@@ -115,10 +135,13 @@ extension ContainerRuntime {
                 frozen: .nanoseconds(end - start),
                 freezing: .nanoseconds(frozenAt - start),
                 dumping: dumping,
+                held: held,
                 takenAt: takenAt
             )
         } catch {
+            await options.frozenMemory?.take()?.abort()
             try? await thaw(id)
+            _ = try? await unlockNetwork(of: id)
             for name in ["images", "layer.tar", "container.json"] {
                 try? FileSystem.removeAll("\(options.folder)/\(name)")
             }
@@ -134,15 +157,19 @@ extension ContainerRuntime {
     private func dumpProcesses(
         _ id: ContainerID,
         _ folder: ContainerFolder,
-        _ options: CheckpointOptions
+        _ options: CheckpointOptions,
+        endsInCRIU: Bool
     ) async throws -> Duration {
         var arguments = runcArguments(log: "\(options.folder)/work/runc.log")
         arguments += [
             "checkpoint", "--image-path", "\(options.folder)/images", "--work-path", "\(options.folder)/work",
         ]
         arguments.append("--file-locks")
-        if !options.endsInCRIU { arguments.append("--leave-running") }
+        if !endsInCRIU, options.frozenMemory == nil { arguments.append("--leave-running") }
         if options.tcpEstablished { arguments.append("--tcp-established") }
+        if let slot = options.frozenMemory {
+            return try await dumpLazily(id, options.folder, arguments, into: slot)
+        }
         let result = try await runc.run(
             arguments + [id.rawValue],
             environment: ["PATH=\(searchPath)", "HOME=/root"],
@@ -241,10 +268,18 @@ extension ContainerRuntime {
             )
         }
         let dumped = try ContainerFolder.readSpecification(at: "\(request.folder)/container.json")
-        let specification = BundleBuilder.adapt(dumped, to: folder, cgroupPath: cgroup.path)
+        let networkPath = try request.network.map { _ in NetworkNamespace.path(try newLink(request.id).namespace) }
+        let specification = BundleBuilder.adapt(
+            dumped,
+            to: folder,
+            cgroupPath: cgroup.path,
+            networkPath: networkPath
+        )
         try BundleBuilder.requireMountSources(specification, in: folder)
         return try await undoing(request.id) {
-            try folder.create(image: request.image, hostname: specification.hostname)
+            try folder.create(image: request.image, hostname: specification.hostname, network: request.network)
+            // What arrives before its sockets are there would be answered with a reset.
+            try await makeNetwork(request.network, of: request.id, isHeld: true)
             if FileSystem.exists("\(request.folder)/layer.tar") {
                 try await unpackLayer("\(request.folder)/layer.tar", into: folder.upper)
             }
@@ -252,22 +287,21 @@ extension ContainerRuntime {
             let record = ContainerFolder.Record(
                 image: request.image,
                 cgroupPath: cgroup.path,
-                stopSignal: request.image.stopSignal
+                stopSignal: request.image.stopSignal,
+                network: request.network
             )
             try folder.write(record, specification, criuOptions: criuOptions(tcpEstablished: request.tcpEstablished))
-            var verb = [
-                "restore", "--detach", "--image-path", "\(request.folder)/images", "--work-path", folder.criuWork,
-            ]
-            verb.append("--file-locks")
-            if request.tcpEstablished { verb.append("--tcp-established") }
-            let running = try await launch(
-                request.id,
-                folder,
-                cgroup,
-                verb,
-                operation: .restore,
-                isFenced: request.isFenced
-            )
+            let running: RunningContainer
+            do { running = try await launchRestore(request, folder, cgroup) } catch {
+                if CRIULog.mayHaveResumed("\(folder.criuWork)/restore.log") { noteRun(of: request.id) }
+                throw error
+            }
+            // What fails from here on fails after it ran.
+            noteRun(of: request.id)
+            if !request.staysLocked {
+                try await announce(request.id)
+                try await unlockNetwork(of: request.id)
+            }
             do {
                 try cgroup.setCPUWeight(request.cpuAllocation)
                 if let limit = request.cpuLimit { try cgroup.setCPUQuota(limit) }
@@ -278,6 +312,7 @@ extension ContainerRuntime {
                     throw ContainerError(error, while: "setting the limits of the restored container")
                 }
             }
+            forgetRun(of: request.id)
             return running
         }
     }

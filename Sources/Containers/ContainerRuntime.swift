@@ -15,7 +15,12 @@ package final class ContainerRuntime: Sendable {
     let watcher: ProcessWatcher
     let runc: Tool
     private let shim: String
+    let arrivals = Mutex<[ContainerID: PageArrival]>([:])
+    /// Containers whose restore failed after they may have run.
+    let ranInVain = Mutex<Set<ContainerID>>([])
     private let watches = Mutex<[ContainerID: Task<ContainerExit, Never>]>([:])
+    /// What is held for containers that stand still.
+    let holds = Mutex<[ContainerID: NetworkHold]>([:])
 
     /// Makes the folders that are missing and finds the programs; starts and changes no container.
     package init(_ configuration: ContainersConfiguration, slice: CgroupSlice, criu: CRIUFacts?) throws {
@@ -50,15 +55,19 @@ package final class ContainerRuntime: Sendable {
     package func start(_ request: StartRequest) async throws -> RunningContainer {
         let folder = try folder(of: request.id)
         let cgroup = try cgroup(of: request.id)
-        let specification = try BundleBuilder(folder: folder, cgroupPath: cgroup.path).specification(for: request)
+        var bundle = BundleBuilder(folder: folder, cgroupPath: cgroup.path)
+        if request.network != nil { bundle.networkPath = NetworkNamespace.path(try newLink(request.id).namespace) }
+        let specification = try bundle.specification(for: request)
         return try await undoing(request.id) {
-            try folder.create(image: request.image, hostname: request.hostname)
+            try folder.create(image: request.image, hostname: request.hostname, network: request.network)
+            try await makeNetwork(request.network, of: request.id, isHeld: false)
             try folder.mountRoot(image: request.image)
             let record = ContainerFolder.Record(
                 image: request.image,
                 cgroupPath: cgroup.path,
                 stopSignal: request.image.stopSignal,
-                devices: request.devices.isEmpty ? nil : request.devices.map(\.name)
+                devices: request.devices.isEmpty ? nil : request.devices.map(\.name),
+                network: request.network
             )
             try folder.write(record, specification, criuOptions: criuOptions(tcpEstablished: false))
             let running = try await launch(
@@ -88,7 +97,8 @@ package final class ContainerRuntime: Sendable {
         _ cgroup: Cgroup,
         _ verb: [String],
         operation: Operation,
-        isFenced: Bool
+        isFenced: Bool,
+        fetching fetch: PageFetch? = nil
     ) async throws -> RunningContainer {
         let command =
             [runc.path] + runcArguments(log: folder.runtimeLog) + verb
@@ -100,6 +110,7 @@ package final class ContainerRuntime: Sendable {
         lines.append("log-file-count \(configuration.logFileCount)")
         if let events = memoryEvents(cgroup) { lines.append("memory-events \(events)") }
         if isFenced { lines.append("lease \(configuration.leaseFile)") }
+        lines += fetch?.lines ?? []
         guard !lines.contains(where: { $0.utf8.contains(UInt8(ascii: "\n")) }) else {
             throw ContainerError(
                 .settingInvalid,
@@ -115,7 +126,7 @@ package final class ContainerRuntime: Sendable {
             return try OwnedDescriptor.pipe().take { (reading, writing) throws(SystemError) in
                 let pid = try ProcessRunner.spawn(
                     ProgramCommand(shim, [folder.path], environment: ["PATH=\(searchPath)"], startsSession: true),
-                    inherited: [writing.rawValue]
+                    inherited: [writing.rawValue] + (fetch.map { [$0.socket] } ?? [])
                 )
                 return (pid, reading.release())
             }
@@ -133,7 +144,11 @@ package final class ContainerRuntime: Sendable {
             )
         }
         // The shim leads a process group, in which runc is but the container is not.
-        if report == nil { _ = Glibc.kill(-spawned.pid, SIGKILL) }
+        if report == nil {
+            // Before the program that fetches its memory, and could not any more.
+            if fetch != nil { try? await cgroup.kill(timeout: .seconds(5)) }
+            _ = Glibc.kill(-spawned.pid, SIGKILL)
+        }
         _ = try? await watcher.exit(of: spawned.pid)
         guard let report else {
             throw ContainerError(
@@ -161,8 +176,12 @@ package final class ContainerRuntime: Sendable {
             throw error
         } catch {
             let folder = try folder(of: id)
+            arrivals.withLock { $0[id] = nil }
+            // What goes on elsewhere must not hear of the end of its connections here.
+            try? await cutNetwork(of: id)
             _ = try? await cgroup(of: id).kill(timeout: .seconds(2))
             _ = try? await deleteRuntimeState(id)
+            _ = try? await removeNetwork(of: id)
             _ = try? folder.remove()
             watches.withLock { $0[id] = nil }
             if let error = error as? SystemError { throw ContainerError(error, while: "starting the container") }
@@ -206,6 +225,7 @@ package final class ContainerRuntime: Sendable {
         let folder = try existingFolder(of: id)
         if let exit = folder.readExit() { return exit }
         try await thaw(id)
+        if isNetworkLocked(of: id) { _ = try? await unlockNetwork(of: id) }
         if let process = folder.readProcess(), let pidfd = try? Pidfd(of: process.identity) {
             // ESRCH: it has ended in this moment.
             try? pidfd.signal(folder.readRecord()?.stopSignal ?? SIGTERM)
@@ -249,13 +269,21 @@ package final class ContainerRuntime: Sendable {
         }
         try await deleteRuntimeState(id)
         if cgroup.exists { try await cgroup.remove() }
+        if case .code = folder.readExit()?.cause { await lingerNetwork(of: id) }
+        try await removeNetwork(of: id)
         try explaining("removing the container's folder") { () throws(SystemError) in try folder.remove() }
+        arrivals.withLock { $0[id] = nil }
+        forgetRun(of: id)
         watches.withLock { $0[id] = nil }
     }
 
     func deleteRuntimeState(_ id: ContainerID) async throws {
         let known = "\(configuration.runcRoot)/\(id)"
         if !FileSystem.exists(known) { return }
+        // A CRIU that was killed leaves the container's root mounted here.
+        try explaining("unmounting what is left in \(known)") { () throws(SystemError) in
+            try Mounts.unmountAll(within: known)
+        }
         let result = try await runc.run(
             ["--root", configuration.runcRoot, "delete", "--force", id.rawValue],
             timeout: configuration.startTimeout
@@ -270,7 +298,9 @@ package final class ContainerRuntime: Sendable {
     ///
     /// One that was left frozen by an interrupted checkpoint runs again with its quota, as soon as what is left of that checkpoint has
     /// ended. Nothing is removed but leftovers of removals.
-    package func adopt() async throws -> [AdoptedContainer] {
+    ///
+    /// Those in `held` are left as they are: whoever froze them may not be the one who may thaw them.
+    package func adopt(holding held: Set<ContainerID> = []) async throws -> [AdoptedContainer] {
         let names = try explaining("looking for containers") { () throws(SystemError) in
             try FileSystem.list(configuration.containersFolder)
         }
@@ -279,15 +309,21 @@ package final class ContainerRuntime: Sendable {
         let dumpsEnd = MonotonicClock.nanoseconds() + configuration.interruptedDumpTimeout.nanoseconds
         for name in names {
             if name.hasPrefix(".") {
-                try? FileSystem.removeAll("\(configuration.containersFolder)/\(name)")
+                let leftover = "\(configuration.containersFolder)/\(name)"
+                if (try? Mounts.unmountAll(within: leftover)) != nil { try? FileSystem.removeAll(leftover) }
                 continue
             }
-            adopted.append(try await adopt(ContainerID(rawValue: name), dumpsEnd: dumpsEnd))
+            adopted.append(try await adopt(ContainerID(rawValue: name), holding: held, dumpsEnd: dumpsEnd))
         }
+        await removeStrayNetworks(besides: Set(names))
         return adopted
     }
 
-    private func adopt(_ id: ContainerID, dumpsEnd: Int64) async throws -> AdoptedContainer {
+    private func adopt(
+        _ id: ContainerID,
+        holding held: Set<ContainerID>,
+        dumpsEnd: Int64
+    ) async throws -> AdoptedContainer {
         let folder = try folder(of: id)
         let record = folder.readRecord()
         var found = AdoptedContainer(
@@ -309,9 +345,15 @@ package final class ContainerRuntime: Sendable {
         if let exit = folder.readExit() {
             found.state = .exited(exit)
         } else if let process = folder.readProcess() {
-            if process.identity.isAlive {
-                found.wasThawed = FileSystem.exists(folder.freezeMark)
-                try await thaw(id)
+            if let exit = try await endWithoutMemory(id, folder, process.identity) {
+                found.state = .exited(exit)
+            } else if process.identity.isAlive {
+                if !held.contains(id) {
+                    found.wasThawed = FileSystem.exists(folder.freezeMark)
+                    try await thaw(id)
+                    // A bridge that is not what it was leaves the container cut off, and that is no reason to give it up.
+                    try? await adoptNetwork(of: id)
+                }
                 watch(id, folder)
                 found.state = .running(
                     RunningContainer(
@@ -434,6 +476,9 @@ package final class ContainerRuntime: Sendable {
 
     /// `PATH` for runc: the CRIU that was chosen comes first.
     var searchPath: String { (criu.map { "\(FileSystem.parent(of: $0.tool.path)):" } ?? "") + Tool.searchPath }
+
+    /// Throws when nothing can be restored on this node.
+    package func requireRestorable() throws { try requireCRIU(for: "restored") }
 
     /// Refuses what needs CRIU on a node that has none that works.
     func requireCRIU(for activity: String) throws {

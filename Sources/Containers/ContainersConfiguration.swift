@@ -14,6 +14,8 @@ package struct ContainersConfiguration: Sendable, Equatable {
     package var skopeo: String
     /// The shim's program; nil looks beside the agent's own, then in `PATH`.
     package var shim: String?
+    /// What containers with an address of their own join; nil refuses them.
+    package var bridge: ContainerBridge?
     /// The most one log file may hold; a container keeps `logFileCount` of them.
     package var logFileLimit: ByteCount
     /// How many log files each container keeps.
@@ -28,6 +30,8 @@ package struct ContainersConfiguration: Sendable, Equatable {
     package var imageTimeout: Duration
     /// Deleted files that a container still holds open are kept in a checkpoint up to this size each.
     package var deletedFileLimit: ByteCount
+    /// How long a restored container may wait for the next piece of memory that is still to come, before it is given up.
+    package var pageTimeout: Duration
 
     package init(stateFolder: String, runtimeFolder: String) {
         self.stateFolder = stateFolder
@@ -40,6 +44,7 @@ package struct ContainersConfiguration: Sendable, Equatable {
         interruptedDumpTimeout = .seconds(30)
         imageTimeout = .seconds(1800)
         deletedFileLimit = .gibibytes(1)
+        pageTimeout = .seconds(60)
     }
 
     /// How long the containers of this node that are fenced may run; the agent writes it, each shim reads it.

@@ -1,3 +1,4 @@
+package import Checkpointing
 package import ClusterModel
 package import LinuxSystem
 
@@ -25,6 +26,8 @@ package struct StartRequest: Sendable {
     /// The vCPUs that it is guaranteed under contention (cgroup weight).
     package var cpuAllocation: VCPUCount
     package var devices: [ContainerDevice]
+    /// The network of its own; nil means the node's.
+    package var network: ContainerNetwork?
     /// Whether it must end when the node's lease does (`ContainersConfiguration.leaseFile`), with or without an agent.
     package var isFenced = false
 
@@ -81,8 +84,19 @@ package struct RestoreRequest: Sendable {
     package var cpuAllocation: VCPUCount
     /// Whether established TCP connections are restored; as in the options that the dump was taken with.
     package var tcpEstablished: Bool
+    /// The network of its own: with the address that the dumped container had, or its connections are not restored.
+    ///
+    /// nil means the node's.
+    package var network: ContainerNetwork?
+    /// Whether what arrives goes on being held when the container runs, until `ContainerRuntime.unlockNetwork(of:)`: for a caller that has older
+    /// frames to inject first.
+    package var staysLocked = false
     /// Whether it must end when the node's lease does; see ``StartRequest/isFenced``.
     package var isFenced = false
+    /// Where the memory comes from that is not in the folder; nil when all of it is there.
+    ///
+    /// The container then runs before it has arrived: see ``ContainerRuntime/arrival(of:)``.
+    package var pages: (any PageSource)?
 
     package init(id: ContainerID, image: PreparedImage, folder: String) {
         (self.id, self.image, self.folder) = (id, image, folder)
@@ -119,17 +133,20 @@ package struct ContainerExit: Sendable, Equatable, Codable {
     package var droppedLineCount: Int
     /// Whether its shim killed it because the node's lease had ended: no fault of the program's.
     package var isFenced: Bool
+    /// Whether its shim killed it because memory that was still to come could not be had: no fault of the program's.
+    package var isMemoryLost: Bool
 
     package init(
         cause: Cause,
         endedAt: Timestamp,
         memoryKillCount: Int = 0,
         droppedLineCount: Int = 0,
-        isFenced: Bool = false
+        isFenced: Bool = false,
+        isMemoryLost: Bool = false
     ) {
         (self.cause, self.endedAt) = (cause, endedAt)
         (self.memoryKillCount, self.droppedLineCount) = (memoryKillCount, droppedLineCount)
-        self.isFenced = isFenced
+        (self.isFenced, self.isMemoryLost) = (isFenced, isMemoryLost)
     }
 
     /// Whether its first process ended by itself with status 0.

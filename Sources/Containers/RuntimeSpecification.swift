@@ -82,7 +82,11 @@ struct RuntimeSpecification: Codable, Equatable {
         var pids: Pids?
     }
 
-    struct Namespace: Codable, Equatable { var type: String }
+    struct Namespace: Codable, Equatable {
+        var type: String
+        /// One that exists; nil makes a new one.
+        var path: String?
+    }
 
     struct Linux: Codable, Equatable {
         var namespaces: [Namespace]

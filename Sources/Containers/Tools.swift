@@ -30,6 +30,7 @@ struct Tool: Sendable {
     func run(
         _ arguments: [String],
         environment: [String]? = nil,
+        input: String = "",
         forContainers: Bool = false,
         timeout: Duration
     ) async throws -> ProgramResult {
@@ -42,6 +43,7 @@ struct Tool: Sendable {
                     forContainers ? shell + arguments : arguments,
                     environment: environment
                 ),
+                input: Array(input.utf8),
                 timeout: timeout
             )
         } catch let error as SystemError {

@@ -15,6 +15,8 @@ struct Shim {
     private var log: LogWriter
     private var streams: [OutputStream] = []
     private var fence: Fence
+    /// What fetches the container's memory; nil when all of it is there, or has arrived.
+    private var fetcher: PageFetcher?
 
     init(_ specification: ShimSpecification) {
         self.specification = specification
@@ -31,17 +33,23 @@ struct Shim {
         announceShim()
         reserveExitRecord()
         if fence.hasClosed() { return finishFencedStart() }
+        if !specification.pagesCommand.isEmpty {
+            fetcher = PageFetcher(specification)
+            if fetcher == nil { return finishFailedStart(-1) }
+        }
         let start = wait(for: startRuntime())
         if start.isFenced { return finishFencedStart() }
-        guard start.status == 0 else { return finishFailedStart(start.status ?? -1) }
+        guard start.status == 0, fetcher?.hasFailed != true else { return finishFailedStart(start.status ?? -1) }
         guard let text = readFile(specification.processFile, limit: 64),
             let first = pid_t(String(decoding: text.filter { $0 > 32 }, as: UTF8.self))
         else { return finishFailedStart(-1) }
         announce(first)
         let end = wait(for: first)
         let moment = wallClockNanoseconds()
+        // With the first process all of its PID namespace have ended.
+        fetcher?.end()
         drain()
-        recordExit(end.status, at: moment, isFenced: end.isFenced)
+        recordExit(end, at: moment)
         report("ended")
     }
 
@@ -51,21 +59,21 @@ struct Shim {
     private func detach() {
         setsid()
         _ = godwit_set_subreaper(1)
-        // Whoever ends the agent must not end its containers: only SIGKILL ends a shim.
-        for number in Self.ignoredSignals { signal(number, SIG_IGN) }
+        for number in ignoredSignals { signal(number, SIG_IGN) }
         let null = unsafe godwit_open("/dev/null", O_RDWR | O_CLOEXEC, 0)
         for number: Int32 in 0...2 { dup2(null, number) }
         _ = fcntl(Self.reportDescriptor, F_SETFD, FD_CLOEXEC)
     }
-
-    private static let ignoredSignals = [SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGTSTP]
 
     /// Starts runc with the pipes as output; runc's own log goes to a file, so only its last words meet the container's.
     private mutating func startRuntime() -> pid_t {
         var writing: [Int32] = []
         for name in ["stdout", "stderr"] {
             var ends: (Int32, Int32) = (-1, -1)
-            guard unsafe godwit_pipe(&ends.0, &ends.1) == 0 else { fail("cannot make a pipe: error \(errno)") }
+            guard unsafe godwit_pipe(&ends.0, &ends.1) == 0 else {
+                fetcher?.end()
+                fail("cannot make a pipe: error \(errno)")
+            }
             _ = godwit_set_blocking(ends.0, 0)
             streams.append(OutputStream(name: name, descriptor: ends.0))
             writing.append(ends.1)
@@ -76,33 +84,11 @@ struct Shim {
         unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         unsafe posix_spawn_file_actions_adddup2(&actions, writing[0], 1)
         unsafe posix_spawn_file_actions_adddup2(&actions, writing[1], 2)
-        var attributes = posix_spawnattr_t()
-        unsafe posix_spawnattr_init(&attributes)
-        // Ignored signals survive exec: without this a container would start deaf to SIGTERM.
-        var defaults = sigset_t()
-        unsafe sigemptyset(&defaults)
-        for signal in Self.ignoredSignals { unsafe sigaddset(&defaults, signal) }
-        unsafe posix_spawnattr_setsigdefault(&attributes, &defaults)
-        var none = sigset_t()
-        unsafe sigemptyset(&none)
-        unsafe posix_spawnattr_setsigmask(&attributes, &none)
-        unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
-
-        let arguments: [UnsafeMutablePointer<CChar>?] = unsafe specification.command.map { unsafe strdup($0) } + [nil]
-        let variables = ["PATH=\(specification.searchPath)", "HOME=/root"]
-        let environment: [UnsafeMutablePointer<CChar>?] = unsafe variables.map { unsafe strdup($0) } + [nil]
-        var child: pid_t = 0
-        let failed = unsafe posix_spawn(
-            &child,
-            specification.command[0],
-            &actions,
-            &attributes,
-            arguments,
-            environment
-        )
+        let started = unsafe spawn(specification.command, &actions, searchPath: specification.searchPath)
         for end in writing { close(end) }
-        if failed != 0 {
-            report("failed \(failed) cannot start \(specification.command[0])")
+        guard let child = started.pid else {
+            report("failed \(started.failure) cannot start \(specification.command[0])")
+            fetcher?.end()
             exit(1)
         }
         return child
@@ -126,6 +112,11 @@ struct Shim {
     }
 
     private mutating func finishFailedStart(_ status: Int32) {
+        if fetcher != nil {
+            // What has been made of the container may not outlive the fetcher.
+            while fetcher?.killContainer() == false { usleep(5000) }
+            fetcher?.end()
+        }
         drain()
         log.finish()
         report("failed \(status)")
@@ -137,8 +128,11 @@ struct Shim {
     /// All of it are children of this process by then: it takes the orphans, be they runc's, CRIU's or the container's own.
     private mutating func finishFencedStart() {
         var status: Int32 = 0
+        while fetcher?.killContainer() == false { usleep(5000) }
         while true {
             let ended = unsafe waitpid(-1, &status, WNOHANG)
+            // The fetcher, held in its exit: the container's processes were killed before.
+            if ended > 0, status & 0xFF == 0x7F { godwit_trace_continue(ended, 0) }
             if ended > 0 || (ended < 0 && errno == EINTR) { continue }
             if ended < 0 { break }
             for child in children() { kill(child, SIGKILL) }
@@ -146,7 +140,7 @@ struct Shim {
         }
         let moment = wallClockNanoseconds()
         drain()
-        recordExit(nil, at: moment, isFenced: true)
+        recordExit(End(status: nil, isFenced: true, isLost: false), at: moment)
         report("fenced")
     }
 
@@ -160,6 +154,8 @@ struct Shim {
         var status: Int32?
         /// Whether it was the fence that killed it.
         var isFenced: Bool
+        /// Whether it was killed because memory of it could not be had.
+        var isLost: Bool
     }
 
     /// Copies output until the child has ended, which it is made to do when the fence closes.
@@ -173,15 +169,23 @@ struct Shim {
                 isKilled = true
                 if watch < 0 || godwit_pidfd_send_signal(watch, SIGKILL) != 0 { kill(child, SIGKILL) }
             }
+            fetcher?.look()
+            let isLost = fetcher?.hasFailed == true
+            if isLost {
+                // The first process before all others: it must not see them die and end by itself.
+                if watch < 0 || godwit_pidfd_send_signal(watch, SIGKILL) != 0 { kill(child, SIGKILL) }
+                _ = fetcher?.killContainer()
+            }
             // Without a descriptor that tells of the end (all are in use), it is asked for now and then.
-            let hasEnded = copyOutput(orUntil: watch, timeout: watch < 0 ? 200 : fence.timeout)
+            let hasEnded = copyOutput(orUntil: watch, timeout: isLost ? 5 : watch < 0 ? 200 : fence.timeout)
             if !hasEnded, watch >= 0 { continue }
             let reaped = unsafe waitpid(child, &status, hasEnded ? 0 : WNOHANG)
             if reaped == child {
                 // One that ended by itself in the last moment was not the fence's.
-                return End(status: status, isFenced: isKilled && status & 0x7f == SIGKILL)
+                let wasKilled = status & 0x7f == SIGKILL
+                return End(status: status, isFenced: isKilled && wasKilled, isLost: isLost && wasKilled)
             }
-            if reaped < 0, errno != EINTR { return End(status: nil, isFenced: isKilled) }
+            if reaped < 0, errno != EINTR { return End(status: nil, isFenced: isKilled, isLost: isLost) }
         }
     }
 
@@ -190,6 +194,7 @@ struct Shim {
         var waits = streams.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
         waits.append(pollfd(fd: watch, events: Int16(POLLIN), revents: 0))
         waits.append(pollfd(fd: watch >= 0 ? fence.timer : -1, events: Int16(POLLIN), revents: 0))
+        waits.append(pollfd(fd: watch >= 0 ? fetcher?.events ?? -1 : -1, events: Int16(POLLIN), revents: 0))
         let ready = unsafe poll(&waits, nfds_t(waits.count), timeout)
         if ready <= 0 { return false }
         for index in streams.indices where waits[index].revents != 0 { streams[index].copy(to: &log) }
@@ -218,9 +223,9 @@ struct Shim {
     }
 
     /// Writes the record where `exit.reserved` has space, and renames it: the name `exit` never stands for a part.
-    private func recordExit(_ status: Int32?, at moment: Int64, isFenced: Bool) {
+    private func recordExit(_ end: End, at moment: Int64) {
         let ending =
-            switch status {
+            switch end.status {
             case nil: "unknown"
             case .some(let status) where status & 0x7f == 0: "code \((status >> 8) & 0xff)"
             case .some(let status): "signal \(status & 0x7f)"
@@ -230,7 +235,7 @@ struct Shim {
             at \(moment)
             oom-kills \(memoryKills())
             lines-dropped \(log.droppedLineCount)
-            \(isFenced ? "fenced yes\n" : "")
+            \(end.isFenced ? "fenced yes\n" : "")\(end.isLost ? "pages lost\n" : "")
             """
         // A minute of trying covers a disk that an administrator is clearing; the container is gone in any case.
         for _ in 0..<60 {

@@ -14,6 +14,12 @@ struct ShimSpecification {
     var memoryEvents: String?
     /// The file that says how long the container may run; nil means that there is no limit.
     var lease: String?
+    /// The program that fetches memory after the container runs, and its arguments; empty when all of it is there from the beginning.
+    ///
+    /// It gets the stream to whoever has the pages as descriptor 4, and says on descriptor 5 that it is ready.
+    var pagesCommand: [String] = []
+    /// The file that lists the container's processes (cgroup.procs).
+    var processes: String?
 
     /// Reads the file's text; nil when a line is not understood, since guessing would start the wrong thing.
     init?(parsing text: [UInt8]) {
@@ -28,6 +34,8 @@ struct ShimSpecification {
             case "log-file-count": logFileCount = max(1, Int(value) ?? logFileCount)
             case "memory-events": memoryEvents = value
             case "lease": lease = value
+            case "pages-command": pagesCommand.append(value)
+            case "processes": processes = value
             default: return nil
             }
         }

@@ -16,6 +16,7 @@ struct TestNode {
     /// Makes a node, runs the test and cleans up whatever it left.
     static func run(
         logFileLimit: ByteCount = .mebibytes(1),
+        bridge: ContainerBridge? = nil,
         _ body: (TestNode) async throws -> Void
     ) async throws {
         guard getuid() == 0 else { throw Missing("Containers can only be tried as root: run the tests with sudo.") }
@@ -33,6 +34,7 @@ struct TestNode {
         var configuration = ContainersConfiguration(stateFolder: "\(folder)/state", runtimeFolder: "\(folder)/run")
         configuration.logFileLimit = logFileLimit
         configuration.logFileCount = 3
+        configuration.bridge = bridge
         let slice = try CgroupSlice(in: try CgroupHierarchy.detect(), path: "/\(name)")
         try slice.setUp()
         let images = try ImageCache(configuration)
@@ -71,6 +73,11 @@ struct TestNode {
         let lines = try runtime.logs(of: running.id).tail(10_000).lines
         try await runtime.remove(running.id)
         return (exit, lines.map(\.text))
+    }
+
+    /// Network namespaces of this node's containers.
+    func namespaces() throws -> [String] {
+        try FileSystem.list(NetworkNamespace.folder).filter { $0.hasPrefix(runtime.networkPrefix) }
     }
 
     /// A folder in memory for checkpoints.
@@ -244,6 +251,28 @@ enum ProbeProgram {
                     usleep(10000);
                 }
             }
+            if (!strcmp(what, "remember")) {
+                /* Fills memory, in two processes; counts; says once /data/verify is there whether all of it is as it was. */
+                long words = number << 17;
+                unsigned long *block = malloc(words * 8);
+                for (long i = 0; i < words; i++) block[i] = i / 512 * 0x9E3779B97F4A7C15ul + i;
+                const char *mine = fork() ? "/data/verify" : "/data/verify-child";
+                if (mine[12]) for (long i = 0; i < words; i += 512) block[i]++;
+                say("ready");
+                for (long value = 0;; value++) {
+                    if (!mine[12]) { printf("count %ld\n", value); fflush(stdout); }
+                    if (access(mine, F_OK) == 0) {
+                        long wrong = 0;
+                        for (long i = 0; i < words; i++)
+                            wrong += block[i] != i / 512 * 0x9E3779B97F4A7C15ul + i + (mine[12] && i % 512 == 0);
+                        unlink(mine);
+                        printf("%s %ld wrong\n", mine[12] ? "child" : "parent", wrong);
+                        fflush(stdout);
+                    }
+                    if (!mine[12] && access("/data/stop", F_OK) == 0) return 7;
+                    usleep(10000);
+                }
+            }
             if (!strcmp(what, "tcp")) {
                 int listening = socket(AF_INET, SOCK_STREAM, 0);
                 struct sockaddr_in address = {.sin_family = AF_INET};
@@ -258,6 +287,26 @@ enum ProbeProgram {
                 (void)in;
                 say("ready");
                 for (;;) pause();
+            }
+            if (!strcmp(what, "echo")) {
+                /* Sends back what comes over one connection, and ends with it. */
+                int listening = socket(AF_INET, SOCK_STREAM, 0);
+                struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(7000)};
+                if (bind(listening, (struct sockaddr *)&address, sizeof address)) return 5;
+                if (listen(listening, 1)) return 5;
+                say("ready");
+                int in = accept(listening, NULL, NULL);
+                static char bytes[65536];
+                for (;;) {
+                    ssize_t count = read(in, bytes, sizeof bytes);
+                    if (count < 0) { perror("read"); return 6; }
+                    if (count == 0) return 0;
+                    for (ssize_t done = 0; done < count;) {
+                        ssize_t sent = write(in, bytes + done, count - done);
+                        if (sent < 0) { perror("write"); return 7; }
+                        done += sent;
+                    }
+                }
             }
             if (!strcmp(what, "unix")) {
                 int out = socket(AF_UNIX, SOCK_STREAM, 0);
