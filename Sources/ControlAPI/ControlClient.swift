@@ -212,6 +212,11 @@ package final class ControlClient: Sendable {
         try await rpc.call(.jobCheckpoint, request, timeout: Self.checkpointTimeout)
     }
 
+    /// One checkpoint of a job, and who has it.
+    package func checkpointShow(_ request: WireCheckpointShowRequest) async throws -> WireCheckpointShowReply {
+        try await rpc.call(.checkpointShow, request, timeout: Self.defaultTimeout)
+    }
+
     /// Restores a job from a checkpoint.
     package func jobRestore(_ request: WireJobRestoreRequest) async throws -> WireJobRestoreReply {
         try await rpc.call(.jobRestore, request, timeout: Self.checkpointTimeout)
@@ -220,6 +225,11 @@ package final class ControlClient: Sendable {
     /// Changes what a running job may use.
     package func jobResize(_ request: WireJobResizeRequest) async throws -> WireJobResizeReply {
         try await rpc.call(.jobResize, request, timeout: Self.defaultTimeout)
+    }
+
+    /// Moves a running job to another node.
+    package func jobMigrate(_ request: WireJobMigrateRequest) async throws -> WireJobMigrateReply {
+        try await rpc.call(.jobMigrate, request, timeout: Self.checkpointTimeout)
     }
 
     /// Ends a job.

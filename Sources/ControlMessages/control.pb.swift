@@ -91,6 +91,9 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
   /// JobCancelRequest -> JobCancelReply
   case jobCancel // = 26
 
+  /// JobMigrateRequest -> JobMigrateReply
+  case jobMigrate // = 27
+
   /// ClusterMembersRequest -> ClusterMembersReply
   case clusterMembers // = 32
 
@@ -121,6 +124,24 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
   /// AuthorityListRequest -> AuthorityListReply
   case authorityList // = 41
 
+  /// CheckpointListRequest -> CheckpointListReply
+  case checkpointList // = 48
+
+  /// CheckpointShowRequest -> CheckpointShowReply
+  case checkpointShow // = 49
+
+  /// CheckpointVerifyRequest -> stream of CheckpointVerifyReply
+  case checkpointVerify // = 50
+
+  /// CheckpointExportRequest -> stream of CheckpointExportReply
+  case checkpointExport // = 51
+
+  /// CheckpointImportRequest -> CheckpointImportReply; one call for each piece
+  case checkpointImport // = 52
+
+  /// CheckpointRemoveRequest -> CheckpointRemoveReply
+  case checkpointRemove // = 53
+
   /// EchoRequest -> EchoReply; for benchmarks and health checks
   case echo // = 64
 
@@ -133,9 +154,6 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
   /// JoinRequest -> JoinReply
   case join // = 102
 
-  /// LeaveRequest -> LeaveReply
-  case leave // = 103
-
   /// GossipExchange -> GossipExchange
   case gossipExchange // = 104
 
@@ -147,6 +165,21 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
 
   /// RenewRequest -> RenewReply
   case renew // = 107
+
+  /// CopyFetchRequest -> stream of CopyFetchReply
+  case copyFetch // = 108
+
+  /// CopyCheckRequest -> stream of CopyCheckReply
+  case copyCheck // = 109
+
+  /// MigrationFetchRequest -> stream of MigrationFetchReply
+  case migrationFetch // = 110
+
+  /// MigrationPagesRequest -> MigrationPagesReply
+  case migrationPages // = 111
+
+  /// MigrationFramesRequest -> stream of MigrationFramesReply
+  case migrationFrames // = 112
   case UNRECOGNIZED(Int)
 
   package init() {
@@ -175,6 +208,7 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 24: self = .jobRestore
     case 25: self = .jobResize
     case 26: self = .jobCancel
+    case 27: self = .jobMigrate
     case 32: self = .clusterMembers
     case 33: self = .clusterVoters
     case 34: self = .clusterEvents
@@ -185,15 +219,25 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 39: self = .authorityAdd
     case 40: self = .authorityRemove
     case 41: self = .authorityList
+    case 48: self = .checkpointList
+    case 49: self = .checkpointShow
+    case 50: self = .checkpointVerify
+    case 51: self = .checkpointExport
+    case 52: self = .checkpointImport
+    case 53: self = .checkpointRemove
     case 64: self = .echo
     case 100: self = .raft
     case 101: self = .propose
     case 102: self = .join
-    case 103: self = .leave
     case 104: self = .gossipExchange
     case 105: self = .peerPing
     case 106: self = .forward
     case 107: self = .renew
+    case 108: self = .copyFetch
+    case 109: self = .copyCheck
+    case 110: self = .migrationFetch
+    case 111: self = .migrationPages
+    case 112: self = .migrationFrames
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -220,6 +264,7 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .jobRestore: return 24
     case .jobResize: return 25
     case .jobCancel: return 26
+    case .jobMigrate: return 27
     case .clusterMembers: return 32
     case .clusterVoters: return 33
     case .clusterEvents: return 34
@@ -230,15 +275,25 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .authorityAdd: return 39
     case .authorityRemove: return 40
     case .authorityList: return 41
+    case .checkpointList: return 48
+    case .checkpointShow: return 49
+    case .checkpointVerify: return 50
+    case .checkpointExport: return 51
+    case .checkpointImport: return 52
+    case .checkpointRemove: return 53
     case .echo: return 64
     case .raft: return 100
     case .propose: return 101
     case .join: return 102
-    case .leave: return 103
     case .gossipExchange: return 104
     case .peerPing: return 105
     case .forward: return 106
     case .renew: return 107
+    case .copyFetch: return 108
+    case .copyCheck: return 109
+    case .migrationFetch: return 110
+    case .migrationPages: return 111
+    case .migrationFrames: return 112
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -265,6 +320,7 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     .jobRestore,
     .jobResize,
     .jobCancel,
+    .jobMigrate,
     .clusterMembers,
     .clusterVoters,
     .clusterEvents,
@@ -275,15 +331,25 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     .authorityAdd,
     .authorityRemove,
     .authorityList,
+    .checkpointList,
+    .checkpointShow,
+    .checkpointVerify,
+    .checkpointExport,
+    .checkpointImport,
+    .checkpointRemove,
     .echo,
     .raft,
     .propose,
     .join,
-    .leave,
     .gossipExchange,
     .peerPing,
     .forward,
     .renew,
+    .copyFetch,
+    .copyCheck,
+    .migrationFetch,
+    .migrationPages,
+    .migrationFrames,
   ]
 
 }
@@ -590,6 +656,9 @@ package nonisolated struct WireClusterHealth: Sendable {
   /// nodes' certificates past half of their life, soonest first
   package var expiringCertificates: [WireCertificateExpiry] = []
 
+  /// of those suspect or lost, whose certificates were revoked since they were last heard
+  package var revokedNodes: [String] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -666,11 +735,33 @@ package nonisolated struct WireNodeShowReply: Sendable {
   /// see NodeListReply
   package var ageSeconds: Double = 0
 
+  /// while it is being drained: of each job that is left, what becomes of it
+  package var departures: [WireJobDeparture] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _node: WireNode? = nil
+}
+
+/// What becomes of a job whose node is being drained.
+package nonisolated struct WireJobDeparture: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  /// node that it is on its way to; empty: none
+  package var to: String = String()
+
+  /// one line: how far it is, or why it cannot leave
+  package var message: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 package nonisolated struct WireNode: @unchecked Sendable {
@@ -846,6 +937,9 @@ package nonisolated struct WireNodeDrainReply: Sendable {
 
   /// jobs that are still on the node
   package var jobsLeaving: UInt32 = 0
+
+  /// of each of them
+  package var departures: [WireJobDeparture] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1262,6 +1356,9 @@ package nonisolated struct WireCertificateRevokeRequest: Sendable {
 
   /// for the audit; may be empty
   package var reason: String = String()
+
+  /// also when it is a voter's, and the others cannot decide without that vote
+  package var force: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1852,6 +1949,12 @@ package nonisolated struct WireJobSummary: @unchecked Sendable {
     set {_uniqueStorage()._retries = newValue}
   }
 
+  /// of the container's own, with the length of its network's prefix: 10.42.0.7/16; "" when it has none
+  package var address: String {
+    get {_storage._address}
+    set {_uniqueStorage()._address = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -2003,6 +2106,16 @@ package nonisolated struct WireJobShowReply: @unchecked Sendable {
     set {_uniqueStorage()._ageSeconds = newValue}
   }
 
+  /// absent: it stays where it is
+  package var migration: WireJobMigration {
+    get {_storage._migration ?? WireJobMigration()}
+    set {_uniqueStorage()._migration = newValue}
+  }
+  /// Returns true if `migration` has been explicitly set.
+  package var hasMigration: Bool {_storage._migration != nil}
+  /// Clears the value of `migration`. Subsequent reads from it will return its default value.
+  package mutating func clearMigration() {_uniqueStorage()._migration = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -2051,6 +2164,425 @@ package nonisolated struct WireCheckpoint: Sendable {
   package var state: String = String()
 
   package var node: String = String()
+
+  /// nodes that have it; empty: node alone
+  package var holders: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// One generation and whose it is.
+package nonisolated struct WireJobCheckpoint: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var jobID: String = String()
+
+  package var jobName: String = String()
+
+  package var jobState: String = String()
+
+  package var checkpoint: WireCheckpoint {
+    get {_checkpoint ?? WireCheckpoint()}
+    set {_checkpoint = newValue}
+  }
+  /// Returns true if `checkpoint` has been explicitly set.
+  package var hasCheckpoint: Bool {self._checkpoint != nil}
+  /// Clears the value of `checkpoint`. Subsequent reads from it will return its default value.
+  package mutating func clearCheckpoint() {self._checkpoint = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _checkpoint: WireCheckpoint? = nil
+}
+
+package nonisolated struct WireCheckpointListRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// absent: of every job
+  package var job: WireJobReference {
+    get {_job ?? WireJobReference()}
+    set {_job = newValue}
+  }
+  /// Returns true if `job` has been explicitly set.
+  package var hasJob: Bool {self._job != nil}
+  /// Clears the value of `job`. Subsequent reads from it will return its default value.
+  package mutating func clearJob() {self._job = nil}
+
+  /// only what this node holds; empty: all
+  package var node: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _job: WireJobReference? = nil
+}
+
+package nonisolated struct WireCheckpointListReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// by job, then by generation
+  package var checkpoints: [WireJobCheckpoint] = []
+
+  /// see NodeListReply
+  package var ageSeconds: Double = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireCheckpointShowRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var job: WireJobReference {
+    get {_job ?? WireJobReference()}
+    set {_job = newValue}
+  }
+  /// Returns true if `job` has been explicitly set.
+  package var hasJob: Bool {self._job != nil}
+  /// Clears the value of `job`. Subsequent reads from it will return its default value.
+  package mutating func clearJob() {self._job = nil}
+
+  package var generation: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _job: WireJobReference? = nil
+}
+
+package nonisolated struct WireCheckpointShowReply: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var checkpoint: WireJobCheckpoint {
+    get {_storage._checkpoint ?? WireJobCheckpoint()}
+    set {_uniqueStorage()._checkpoint = newValue}
+  }
+  /// Returns true if `checkpoint` has been explicitly set.
+  package var hasCheckpoint: Bool {_storage._checkpoint != nil}
+  /// Clears the value of `checkpoint`. Subsequent reads from it will return its default value.
+  package mutating func clearCheckpoint() {_uniqueStorage()._checkpoint = nil}
+
+  /// the start of the container that it was taken from
+  package var incarnation: UInt32 {
+    get {_storage._incarnation}
+    set {_uniqueStorage()._incarnation = newValue}
+  }
+
+  package var completedIterations: UInt32 {
+    get {_storage._completedIterations}
+    set {_uniqueStorage()._completedIterations = newValue}
+  }
+
+  /// nodes that are to fetch a copy
+  package var wanted: [String] {
+    get {_storage._wanted}
+    set {_uniqueStorage()._wanted = newValue}
+  }
+
+  /// nodes that could not take one
+  package var declined: [String] {
+    get {_storage._declined}
+    set {_uniqueStorage()._declined = newValue}
+  }
+
+  /// copies that the job asks for beside the first
+  package var replicas: UInt32 {
+    get {_storage._replicas}
+    set {_uniqueStorage()._replicas = newValue}
+  }
+
+  /// on so many nodes that it outlives one
+  package var isSafe: Bool {
+    get {_storage._isSafe}
+    set {_uniqueStorage()._isSafe = newValue}
+  }
+
+  /// number of the cluster's key; 0: it is not sealed
+  package var sealKey: UInt64 {
+    get {_storage._sealKey}
+    set {_uniqueStorage()._sealKey = newValue}
+  }
+
+  /// of the sealed index; empty when it is not sealed
+  package var indexSha256: String {
+    get {_storage._indexSha256}
+    set {_uniqueStorage()._indexSha256 = newValue}
+  }
+
+  /// what is wrong; empty when nothing is known to be
+  package var damage: String {
+    get {_storage._damage}
+    set {_uniqueStorage()._damage = newValue}
+  }
+
+  /// what keeps it and what it waits for, one sentence
+  package var purpose: String {
+    get {_storage._purpose}
+    set {_uniqueStorage()._purpose = newValue}
+  }
+
+  /// of the same job, good ones
+  package var otherGenerations: [UInt32] {
+    get {_storage._otherGenerations}
+    set {_uniqueStorage()._otherGenerations = newValue}
+  }
+
+  /// see NodeListReply
+  package var ageSeconds: Double {
+    get {_storage._ageSeconds}
+    set {_uniqueStorage()._ageSeconds = newValue}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Every holder reads every byte. Each message tells how far all are; the last one has only ends.
+package nonisolated struct WireCheckpointVerifyRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var job: WireJobReference {
+    get {_job ?? WireJobReference()}
+    set {_job = newValue}
+  }
+  /// Returns true if `job` has been explicitly set.
+  package var hasJob: Bool {self._job != nil}
+  /// Clears the value of `job`. Subsequent reads from it will return its default value.
+  package mutating func clearJob() {self._job = nil}
+
+  package var generation: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _job: WireJobReference? = nil
+}
+
+package nonisolated struct WireCheckpointVerifyReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var generation: UInt32 = 0
+
+  /// by node
+  package var holders: [WireHolderCheck] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireHolderCheck: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var node: String = String()
+
+  /// reading | good | damaged | unreachable
+  package var state: String = String()
+
+  package var checkedBytes: UInt64 = 0
+
+  package var totalBytes: UInt64 = 0
+
+  /// what is wrong, one sentence
+  package var problem: String = String()
+
+  /// the first 64
+  package var damaged: [WireDamagedRegion] = []
+
+  package var damagedCount: UInt64 = 0
+
+  /// the copy was given up and is made anew from another holder
+  package var isReplaced: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireDamagedRegion: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var file: String = String()
+
+  /// from 0
+  package var region: UInt64 = 0
+
+  /// of its first byte in the file
+  package var offset: UInt64 = 0
+
+  /// bytes of the file
+  package var length: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// A tar that stands alone: layout in Sources/ImageStore/ImageStore.docc. What the job had in memory is in it, unsealed.
+package nonisolated struct WireCheckpointExportRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var job: WireJobReference {
+    get {_job ?? WireJobReference()}
+    set {_job = newValue}
+  }
+  /// Returns true if `job` has been explicitly set.
+  package var hasJob: Bool {self._job != nil}
+  /// Clears the value of `job`. Subsequent reads from it will return its default value.
+  package mutating func clearJob() {self._job = nil}
+
+  package var generation: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _job: WireJobReference? = nil
+}
+
+package nonisolated struct WireCheckpointExportReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var data: Data = Data()
+
+  /// of the tar; in the first message
+  package var totalBytes: UInt64 = 0
+
+  /// in the first message
+  package var generation: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// The tar comes in pieces, in order, on one connection; each call is one piece and its answer the credit for the next.
+package nonisolated struct WireCheckpointImportRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// drawn by the caller, 8 to 64 characters, the same for all pieces
+  package var upload: String = String()
+
+  package var offset: UInt64 = 0
+
+  /// at most 1 MiB
+  package var data: Data = Data()
+
+  /// nothing follows: what came is checked and becomes a checkpoint
+  package var isLast: Bool = false
+
+  /// with the last: add it to this job; absent: make a job of it
+  package var into: WireJobReference {
+    get {_into ?? WireJobReference()}
+    set {_into = newValue}
+  }
+  /// Returns true if `into` has been explicitly set.
+  package var hasInto: Bool {self._into != nil}
+  /// Clears the value of `into`. Subsequent reads from it will return its default value.
+  package mutating func clearInto() {self._into = nil}
+
+  /// with the last: of the job to be made; empty: as in the tar
+  package var name: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _into: WireJobReference? = nil
+}
+
+package nonisolated struct WireCheckpointImportReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// bytes so far
+  package var received: UInt64 = 0
+
+  /// with the last, like all below
+  package var jobID: String = String()
+
+  package var jobName: String = String()
+
+  package var generation: UInt32 = 0
+
+  package var message: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireCheckpointRemoveRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var job: WireJobReference {
+    get {_job ?? WireJobReference()}
+    set {_job = newValue}
+  }
+  /// Returns true if `job` has been explicitly set.
+  package var hasJob: Bool {self._job != nil}
+  /// Clears the value of `job`. Subsequent reads from it will return its default value.
+  package mutating func clearJob() {self._job = nil}
+
+  package var generation: UInt32 = 0
+
+  /// also the one that a job waits to go on from
+  package var force: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _job: WireJobReference? = nil
+}
+
+package nonisolated struct WireCheckpointRemoveReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// that delete their copy
+  package var nodes: [String] = []
+
+  package var message: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2166,6 +2698,9 @@ package nonisolated struct WireJobExplainReply: Sendable {
 
   /// see NodeListReply
   package var ageSeconds: Double = 0
+
+  /// which interval between checkpoints holds and why, one sentence; empty: none is taken by itself
+  package var checkpointRule: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2429,12 +2964,93 @@ package nonisolated struct WireJobCancelReply: Sendable {
   package init() {}
 }
 
+/// Moves a running job to another node. Answered when it runs there, or runs on where it was.
+package nonisolated struct WireJobMigrateRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var job: WireJobReference {
+    get {_job ?? WireJobReference()}
+    set {_job = newValue}
+  }
+  /// Returns true if `job` has been explicitly set.
+  package var hasJob: Bool {self._job != nil}
+  /// Clears the value of `job`. Subsequent reads from it will return its default value.
+  package mutating func clearJob() {self._job = nil}
+
+  /// a node or a site; empty: the leader chooses
+  package var to: String = String()
+
+  /// answer as soon as the move has begun
+  package var noWait: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _job: WireJobReference? = nil
+}
+
+package nonisolated struct WireJobMigrateReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// nodes
+  package var from: String = String()
+
+  package var to: String = String()
+
+  /// why there, or what came of it
+  package var message: String = String()
+
+  /// in which the job stood still; 0 when it was not waited for
+  package var downtimeSeconds: Double = 0
+
+  package var totalSeconds: Double = 0
+
+  /// of memory and files
+  package var rawBytes: UInt64 = 0
+
+  /// that went across
+  package var sentBytes: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// A job's way to another node, while it is on it.
+package nonisolated struct WireJobMigration: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// nodes
+  package var from: String = String()
+
+  package var to: String = String()
+
+  /// preparing | prepared | handedOver | running
+  package var phase: String = String()
+
+  package var beganUnixSeconds: Double = 0
+
+  /// user; empty: the leader, of its own accord
+  package var by: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "godwit.v1"
 
 nonisolated extension WireMethod: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{1}METHOD_NODE_CORDON\0\u{1}METHOD_NODE_DRAIN\0\u{1}METHOD_NODE_UNDRAIN\0\u{1}METHOD_NODE_REMOVE\0\u{1}METHOD_NODE_LEAVE\0\u{2}\u{8}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{2}\u{6}METHOD_CLUSTER_MEMBERS\0\u{1}METHOD_CLUSTER_VOTERS\0\u{1}METHOD_CLUSTER_EVENTS\0\u{1}METHOD_KEYRING_LIST\0\u{1}METHOD_KEYRING_ROTATE\0\u{1}METHOD_CERTIFICATE_REVOKE\0\u{1}METHOD_REVOCATION_LIST\0\u{1}METHOD_AUTHORITY_ADD\0\u{1}METHOD_AUTHORITY_REMOVE\0\u{1}METHOD_AUTHORITY_LIST\0\u{2}\u{17}METHOD_ECHO\0\u{2}$METHOD_RAFT\0\u{1}METHOD_PROPOSE\0\u{1}METHOD_JOIN\0\u{1}METHOD_LEAVE\0\u{1}METHOD_GOSSIP_EXCHANGE\0\u{1}METHOD_PEER_PING\0\u{1}METHOD_FORWARD\0\u{1}METHOD_RENEW\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{1}METHOD_NODE_CORDON\0\u{1}METHOD_NODE_DRAIN\0\u{1}METHOD_NODE_UNDRAIN\0\u{1}METHOD_NODE_REMOVE\0\u{1}METHOD_NODE_LEAVE\0\u{2}\u{8}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{1}METHOD_JOB_MIGRATE\0\u{2}\u{5}METHOD_CLUSTER_MEMBERS\0\u{1}METHOD_CLUSTER_VOTERS\0\u{1}METHOD_CLUSTER_EVENTS\0\u{1}METHOD_KEYRING_LIST\0\u{1}METHOD_KEYRING_ROTATE\0\u{1}METHOD_CERTIFICATE_REVOKE\0\u{1}METHOD_REVOCATION_LIST\0\u{1}METHOD_AUTHORITY_ADD\0\u{1}METHOD_AUTHORITY_REMOVE\0\u{1}METHOD_AUTHORITY_LIST\0\u{2}\u{7}METHOD_CHECKPOINT_LIST\0\u{1}METHOD_CHECKPOINT_SHOW\0\u{1}METHOD_CHECKPOINT_VERIFY\0\u{1}METHOD_CHECKPOINT_EXPORT\0\u{1}METHOD_CHECKPOINT_IMPORT\0\u{1}METHOD_CHECKPOINT_REMOVE\0\u{2}\u{b}METHOD_ECHO\0\u{2}$METHOD_RAFT\0\u{1}METHOD_PROPOSE\0\u{1}METHOD_JOIN\0\u{2}\u{2}METHOD_GOSSIP_EXCHANGE\0\u{1}METHOD_PEER_PING\0\u{1}METHOD_FORWARD\0\u{1}METHOD_RENEW\0\u{1}METHOD_COPY_FETCH\0\u{1}METHOD_COPY_CHECK\0\u{1}METHOD_MIGRATION_FETCH\0\u{1}METHOD_MIGRATION_PAGES\0\u{1}METHOD_MIGRATION_FRAMES\0")
 }
 
 nonisolated extension WireFailure: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -2787,7 +3403,7 @@ nonisolated extension WireStatusReply: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension WireClusterHealth: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ClusterHealth"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}answered_by\0\u{3}voter_count\0\u{3}voters_answering\0\u{3}silent_voters\0\u{3}learner_count\0\u{3}nodes_alive\0\u{3}suspect_nodes\0\u{3}lost_nodes\0\u{3}joining_nodes\0\u{3}cordoned_nodes\0\u{3}draining_nodes\0\u{3}leader_since_unix_seconds\0\u{3}leaderless_seconds\0\u{3}partition_timeout_seconds\0\u{3}expiring_certificates\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}answered_by\0\u{3}voter_count\0\u{3}voters_answering\0\u{3}silent_voters\0\u{3}learner_count\0\u{3}nodes_alive\0\u{3}suspect_nodes\0\u{3}lost_nodes\0\u{3}joining_nodes\0\u{3}cordoned_nodes\0\u{3}draining_nodes\0\u{3}leader_since_unix_seconds\0\u{3}leaderless_seconds\0\u{3}partition_timeout_seconds\0\u{3}expiring_certificates\0\u{3}revoked_nodes\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2810,6 +3426,7 @@ nonisolated extension WireClusterHealth: SwiftProtobuf.Message, SwiftProtobuf._M
       case 13: try { try decoder.decodeSingularDoubleField(value: &self.leaderlessSeconds) }()
       case 14: try { try decoder.decodeSingularDoubleField(value: &self.partitionTimeoutSeconds) }()
       case 15: try { try decoder.decodeRepeatedMessageField(value: &self.expiringCertificates) }()
+      case 16: try { try decoder.decodeRepeatedStringField(value: &self.revokedNodes) }()
       default: break
       }
     }
@@ -2861,6 +3478,9 @@ nonisolated extension WireClusterHealth: SwiftProtobuf.Message, SwiftProtobuf._M
     if !self.expiringCertificates.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.expiringCertificates, fieldNumber: 15)
     }
+    if !self.revokedNodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.revokedNodes, fieldNumber: 16)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2880,6 +3500,7 @@ nonisolated extension WireClusterHealth: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs.leaderlessSeconds != rhs.leaderlessSeconds {return false}
     if lhs.partitionTimeoutSeconds != rhs.partitionTimeoutSeconds {return false}
     if lhs.expiringCertificates != rhs.expiringCertificates {return false}
+    if lhs.revokedNodes != rhs.revokedNodes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3006,7 +3627,7 @@ nonisolated extension WireNodeShowRequest: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension WireNodeShowReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".NodeShowReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}jobs\0\u{3}age_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}jobs\0\u{3}age_seconds\0\u{1}departures\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3017,6 +3638,7 @@ nonisolated extension WireNodeShowReply: SwiftProtobuf.Message, SwiftProtobuf._M
       case 1: try { try decoder.decodeSingularMessageField(value: &self._node) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.jobs) }()
       case 3: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.departures) }()
       default: break
       }
     }
@@ -3036,6 +3658,9 @@ nonisolated extension WireNodeShowReply: SwiftProtobuf.Message, SwiftProtobuf._M
     if self.ageSeconds.bitPattern != 0 {
       try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 3)
     }
+    if !self.departures.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.departures, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3043,6 +3668,47 @@ nonisolated extension WireNodeShowReply: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs._node != rhs._node {return false}
     if lhs.jobs != rhs.jobs {return false}
     if lhs.ageSeconds != rhs.ageSeconds {return false}
+    if lhs.departures != rhs.departures {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireJobDeparture: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".JobDeparture"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}to\0\u{1}message\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.to) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.message) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.to.isEmpty {
+      try visitor.visitSingularStringField(value: self.to, fieldNumber: 2)
+    }
+    if !self.message.isEmpty {
+      try visitor.visitSingularStringField(value: self.message, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireJobDeparture, rhs: WireJobDeparture) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.message != rhs.message {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3334,7 +4000,7 @@ nonisolated extension WireNodeDrainRequest: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension WireNodeDrainReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".NodeDrainReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{3}jobs_leaving\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{3}jobs_leaving\0\u{1}departures\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3344,6 +4010,7 @@ nonisolated extension WireNodeDrainReply: SwiftProtobuf.Message, SwiftProtobuf._
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularMessageField(value: &self._node) }()
       case 2: try { try decoder.decodeSingularUInt32Field(value: &self.jobsLeaving) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.departures) }()
       default: break
       }
     }
@@ -3360,12 +4027,16 @@ nonisolated extension WireNodeDrainReply: SwiftProtobuf.Message, SwiftProtobuf._
     if self.jobsLeaving != 0 {
       try visitor.visitSingularUInt32Field(value: self.jobsLeaving, fieldNumber: 2)
     }
+    if !self.departures.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.departures, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireNodeDrainReply, rhs: WireNodeDrainReply) -> Bool {
     if lhs._node != rhs._node {return false}
     if lhs.jobsLeaving != rhs.jobsLeaving {return false}
+    if lhs.departures != rhs.departures {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4171,7 +4842,7 @@ nonisolated extension WireKeyringRotateReply: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension WireCertificateRevokeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".CertificateRevokeRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}identity\0\u{1}serial\0\u{1}reason\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}identity\0\u{1}serial\0\u{1}reason\0\u{1}force\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4182,6 +4853,7 @@ nonisolated extension WireCertificateRevokeRequest: SwiftProtobuf.Message, Swift
       case 1: try { try decoder.decodeSingularStringField(value: &self.identity) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.serial) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.force) }()
       default: break
       }
     }
@@ -4197,6 +4869,9 @@ nonisolated extension WireCertificateRevokeRequest: SwiftProtobuf.Message, Swift
     if !self.reason.isEmpty {
       try visitor.visitSingularStringField(value: self.reason, fieldNumber: 3)
     }
+    if self.force != false {
+      try visitor.visitSingularBoolField(value: self.force, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4204,6 +4879,7 @@ nonisolated extension WireCertificateRevokeRequest: SwiftProtobuf.Message, Swift
     if lhs.identity != rhs.identity {return false}
     if lhs.serial != rhs.serial {return false}
     if lhs.reason != rhs.reason {return false}
+    if lhs.force != rhs.force {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4981,7 +5657,7 @@ nonisolated extension WireAdmission.Verdict: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension WireJobSummary: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".JobSummary"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}kind\0\u{1}state\0\u{1}node\0\u{1}policy\0\u{3}submitted_unix_seconds\0\u{3}started_unix_seconds\0\u{3}ended_unix_seconds\0\u{3}deadline_unix_seconds\0\u{3}predicted_end_unix_seconds\0\u{3}slack_seconds\0\u{1}progress\0\u{3}consumed_cpu_seconds\0\u{3}desired_cpu_seconds\0\u{3}allocation_vcpus\0\u{3}usage_vcpus\0\u{3}memory_bytes\0\u{1}condition\0\u{1}message\0\u{1}incarnation\0\u{1}user\0\u{3}completed_iterations\0\u{3}total_iterations\0\u{3}checkpoint_count\0\u{1}retries\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}kind\0\u{1}state\0\u{1}node\0\u{1}policy\0\u{3}submitted_unix_seconds\0\u{3}started_unix_seconds\0\u{3}ended_unix_seconds\0\u{3}deadline_unix_seconds\0\u{3}predicted_end_unix_seconds\0\u{3}slack_seconds\0\u{1}progress\0\u{3}consumed_cpu_seconds\0\u{3}desired_cpu_seconds\0\u{3}allocation_vcpus\0\u{3}usage_vcpus\0\u{3}memory_bytes\0\u{1}condition\0\u{1}message\0\u{1}incarnation\0\u{1}user\0\u{3}completed_iterations\0\u{3}total_iterations\0\u{3}checkpoint_count\0\u{1}retries\0\u{1}address\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -5010,6 +5686,7 @@ nonisolated extension WireJobSummary: SwiftProtobuf.Message, SwiftProtobuf._Mess
     var _totalIterations: UInt32 = 0
     var _checkpointCount: UInt32 = 0
     var _retries: UInt32 = 0
+    var _address: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -5046,6 +5723,7 @@ nonisolated extension WireJobSummary: SwiftProtobuf.Message, SwiftProtobuf._Mess
       _totalIterations = source._totalIterations
       _checkpointCount = source._checkpointCount
       _retries = source._retries
+      _address = source._address
     }
   }
 
@@ -5090,6 +5768,7 @@ nonisolated extension WireJobSummary: SwiftProtobuf.Message, SwiftProtobuf._Mess
         case 24: try { try decoder.decodeSingularUInt32Field(value: &_storage._totalIterations) }()
         case 25: try { try decoder.decodeSingularUInt32Field(value: &_storage._checkpointCount) }()
         case 26: try { try decoder.decodeSingularUInt32Field(value: &_storage._retries) }()
+        case 27: try { try decoder.decodeSingularStringField(value: &_storage._address) }()
         default: break
         }
       }
@@ -5176,6 +5855,9 @@ nonisolated extension WireJobSummary: SwiftProtobuf.Message, SwiftProtobuf._Mess
       if _storage._retries != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._retries, fieldNumber: 26)
       }
+      if !_storage._address.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._address, fieldNumber: 27)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -5211,6 +5893,7 @@ nonisolated extension WireJobSummary: SwiftProtobuf.Message, SwiftProtobuf._Mess
         if _storage._totalIterations != rhs_storage._totalIterations {return false}
         if _storage._checkpointCount != rhs_storage._checkpointCount {return false}
         if _storage._retries != rhs_storage._retries {return false}
+        if _storage._address != rhs_storage._address {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -5356,7 +6039,7 @@ nonisolated extension WireJobShowRequest: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".JobShowReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{3}specification_json\0\u{1}checkpoints\0\u{3}recent_decisions\0\u{1}exit\0\u{1}speed\0\u{3}throttled_seconds\0\u{3}cpu_pressure\0\u{1}admission\0\u{3}memory_limit_bytes\0\u{3}memory_peak_bytes\0\u{3}age_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{3}specification_json\0\u{1}checkpoints\0\u{3}recent_decisions\0\u{1}exit\0\u{1}speed\0\u{3}throttled_seconds\0\u{3}cpu_pressure\0\u{1}admission\0\u{3}memory_limit_bytes\0\u{3}memory_peak_bytes\0\u{3}age_seconds\0\u{1}migration\0")
 
   fileprivate class _StorageClass {
     var _job: WireJobSummary? = nil
@@ -5371,6 +6054,7 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
     var _memoryLimitBytes: UInt64 = 0
     var _memoryPeakBytes: UInt64 = 0
     var _ageSeconds: Double = 0
+    var _migration: WireJobMigration? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -5393,6 +6077,7 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
       _memoryLimitBytes = source._memoryLimitBytes
       _memoryPeakBytes = source._memoryPeakBytes
       _ageSeconds = source._ageSeconds
+      _migration = source._migration
     }
   }
 
@@ -5423,6 +6108,7 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
         case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._memoryLimitBytes) }()
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._memoryPeakBytes) }()
         case 12: try { try decoder.decodeSingularDoubleField(value: &_storage._ageSeconds) }()
+        case 13: try { try decoder.decodeSingularMessageField(value: &_storage._migration) }()
         default: break
         }
       }
@@ -5471,6 +6157,9 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
       if _storage._ageSeconds.bitPattern != 0 {
         try visitor.visitSingularDoubleField(value: _storage._ageSeconds, fieldNumber: 12)
       }
+      try { if let v = _storage._migration {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -5492,6 +6181,7 @@ nonisolated extension WireJobShowReply: SwiftProtobuf.Message, SwiftProtobuf._Me
         if _storage._memoryLimitBytes != rhs_storage._memoryLimitBytes {return false}
         if _storage._memoryPeakBytes != rhs_storage._memoryPeakBytes {return false}
         if _storage._ageSeconds != rhs_storage._ageSeconds {return false}
+        if _storage._migration != rhs_storage._migration {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -5543,7 +6233,7 @@ nonisolated extension WireSpeedModel: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireCheckpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Checkpoint"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}generation\0\u{3}taken_unix_seconds\0\u{3}frozen_seconds\0\u{3}total_seconds\0\u{3}raw_bytes\0\u{3}stored_bytes\0\u{3}cpu_seconds\0\u{1}state\0\u{1}node\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}generation\0\u{3}taken_unix_seconds\0\u{3}frozen_seconds\0\u{3}total_seconds\0\u{3}raw_bytes\0\u{3}stored_bytes\0\u{3}cpu_seconds\0\u{1}state\0\u{1}node\0\u{1}holders\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5560,6 +6250,7 @@ nonisolated extension WireCheckpoint: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 7: try { try decoder.decodeSingularDoubleField(value: &self.cpuSeconds) }()
       case 8: try { try decoder.decodeSingularStringField(value: &self.state) }()
       case 9: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 10: try { try decoder.decodeRepeatedStringField(value: &self.holders) }()
       default: break
       }
     }
@@ -5593,6 +6284,9 @@ nonisolated extension WireCheckpoint: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if !self.node.isEmpty {
       try visitor.visitSingularStringField(value: self.node, fieldNumber: 9)
     }
+    if !self.holders.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.holders, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5606,6 +6300,774 @@ nonisolated extension WireCheckpoint: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.cpuSeconds != rhs.cpuSeconds {return false}
     if lhs.state != rhs.state {return false}
     if lhs.node != rhs.node {return false}
+    if lhs.holders != rhs.holders {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireJobCheckpoint: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".JobCheckpoint"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}job_id\0\u{3}job_name\0\u{3}job_state\0\u{1}checkpoint\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.jobID) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.jobName) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.jobState) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._checkpoint) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.jobID.isEmpty {
+      try visitor.visitSingularStringField(value: self.jobID, fieldNumber: 1)
+    }
+    if !self.jobName.isEmpty {
+      try visitor.visitSingularStringField(value: self.jobName, fieldNumber: 2)
+    }
+    if !self.jobState.isEmpty {
+      try visitor.visitSingularStringField(value: self.jobState, fieldNumber: 3)
+    }
+    try { if let v = self._checkpoint {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireJobCheckpoint, rhs: WireJobCheckpoint) -> Bool {
+    if lhs.jobID != rhs.jobID {return false}
+    if lhs.jobName != rhs.jobName {return false}
+    if lhs.jobState != rhs.jobState {return false}
+    if lhs._checkpoint != rhs._checkpoint {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointListRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointListRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}node\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._job) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._job {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointListRequest, rhs: WireCheckpointListRequest) -> Bool {
+    if lhs._job != rhs._job {return false}
+    if lhs.node != rhs.node {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointListReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointListReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}checkpoints\0\u{3}age_seconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.checkpoints) }()
+      case 2: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.checkpoints.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.checkpoints, fieldNumber: 1)
+    }
+    if self.ageSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointListReply, rhs: WireCheckpointListReply) -> Bool {
+    if lhs.checkpoints != rhs.checkpoints {return false}
+    if lhs.ageSeconds != rhs.ageSeconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointShowRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointShowRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}generation\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._job) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.generation) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._job {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.generation != 0 {
+      try visitor.visitSingularUInt32Field(value: self.generation, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointShowRequest, rhs: WireCheckpointShowRequest) -> Bool {
+    if lhs._job != rhs._job {return false}
+    if lhs.generation != rhs.generation {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointShowReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointShowReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}checkpoint\0\u{1}incarnation\0\u{3}completed_iterations\0\u{1}wanted\0\u{1}declined\0\u{1}replicas\0\u{3}is_safe\0\u{3}seal_key\0\u{3}index_sha256\0\u{1}damage\0\u{1}purpose\0\u{3}other_generations\0\u{3}age_seconds\0")
+
+  fileprivate class _StorageClass {
+    var _checkpoint: WireJobCheckpoint? = nil
+    var _incarnation: UInt32 = 0
+    var _completedIterations: UInt32 = 0
+    var _wanted: [String] = []
+    var _declined: [String] = []
+    var _replicas: UInt32 = 0
+    var _isSafe: Bool = false
+    var _sealKey: UInt64 = 0
+    var _indexSha256: String = String()
+    var _damage: String = String()
+    var _purpose: String = String()
+    var _otherGenerations: [UInt32] = []
+    var _ageSeconds: Double = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _checkpoint = source._checkpoint
+      _incarnation = source._incarnation
+      _completedIterations = source._completedIterations
+      _wanted = source._wanted
+      _declined = source._declined
+      _replicas = source._replicas
+      _isSafe = source._isSafe
+      _sealKey = source._sealKey
+      _indexSha256 = source._indexSha256
+      _damage = source._damage
+      _purpose = source._purpose
+      _otherGenerations = source._otherGenerations
+      _ageSeconds = source._ageSeconds
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularMessageField(value: &_storage._checkpoint) }()
+        case 2: try { try decoder.decodeSingularUInt32Field(value: &_storage._incarnation) }()
+        case 3: try { try decoder.decodeSingularUInt32Field(value: &_storage._completedIterations) }()
+        case 4: try { try decoder.decodeRepeatedStringField(value: &_storage._wanted) }()
+        case 5: try { try decoder.decodeRepeatedStringField(value: &_storage._declined) }()
+        case 6: try { try decoder.decodeSingularUInt32Field(value: &_storage._replicas) }()
+        case 7: try { try decoder.decodeSingularBoolField(value: &_storage._isSafe) }()
+        case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._sealKey) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._indexSha256) }()
+        case 10: try { try decoder.decodeSingularStringField(value: &_storage._damage) }()
+        case 11: try { try decoder.decodeSingularStringField(value: &_storage._purpose) }()
+        case 12: try { try decoder.decodeRepeatedUInt32Field(value: &_storage._otherGenerations) }()
+        case 13: try { try decoder.decodeSingularDoubleField(value: &_storage._ageSeconds) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      try { if let v = _storage._checkpoint {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+      } }()
+      if _storage._incarnation != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._incarnation, fieldNumber: 2)
+      }
+      if _storage._completedIterations != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._completedIterations, fieldNumber: 3)
+      }
+      if !_storage._wanted.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._wanted, fieldNumber: 4)
+      }
+      if !_storage._declined.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._declined, fieldNumber: 5)
+      }
+      if _storage._replicas != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._replicas, fieldNumber: 6)
+      }
+      if _storage._isSafe != false {
+        try visitor.visitSingularBoolField(value: _storage._isSafe, fieldNumber: 7)
+      }
+      if _storage._sealKey != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sealKey, fieldNumber: 8)
+      }
+      if !_storage._indexSha256.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._indexSha256, fieldNumber: 9)
+      }
+      if !_storage._damage.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._damage, fieldNumber: 10)
+      }
+      if !_storage._purpose.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._purpose, fieldNumber: 11)
+      }
+      if !_storage._otherGenerations.isEmpty {
+        try visitor.visitPackedUInt32Field(value: _storage._otherGenerations, fieldNumber: 12)
+      }
+      if _storage._ageSeconds.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._ageSeconds, fieldNumber: 13)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointShowReply, rhs: WireCheckpointShowReply) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._checkpoint != rhs_storage._checkpoint {return false}
+        if _storage._incarnation != rhs_storage._incarnation {return false}
+        if _storage._completedIterations != rhs_storage._completedIterations {return false}
+        if _storage._wanted != rhs_storage._wanted {return false}
+        if _storage._declined != rhs_storage._declined {return false}
+        if _storage._replicas != rhs_storage._replicas {return false}
+        if _storage._isSafe != rhs_storage._isSafe {return false}
+        if _storage._sealKey != rhs_storage._sealKey {return false}
+        if _storage._indexSha256 != rhs_storage._indexSha256 {return false}
+        if _storage._damage != rhs_storage._damage {return false}
+        if _storage._purpose != rhs_storage._purpose {return false}
+        if _storage._otherGenerations != rhs_storage._otherGenerations {return false}
+        if _storage._ageSeconds != rhs_storage._ageSeconds {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointVerifyRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointVerifyRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}generation\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._job) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.generation) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._job {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.generation != 0 {
+      try visitor.visitSingularUInt32Field(value: self.generation, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointVerifyRequest, rhs: WireCheckpointVerifyRequest) -> Bool {
+    if lhs._job != rhs._job {return false}
+    if lhs.generation != rhs.generation {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointVerifyReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointVerifyReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}generation\0\u{1}holders\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.generation) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.holders) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.generation != 0 {
+      try visitor.visitSingularUInt32Field(value: self.generation, fieldNumber: 1)
+    }
+    if !self.holders.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.holders, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointVerifyReply, rhs: WireCheckpointVerifyReply) -> Bool {
+    if lhs.generation != rhs.generation {return false}
+    if lhs.holders != rhs.holders {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireHolderCheck: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".HolderCheck"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}node\0\u{1}state\0\u{3}checked_bytes\0\u{3}total_bytes\0\u{1}problem\0\u{1}damaged\0\u{3}damaged_count\0\u{3}is_replaced\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.state) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.checkedBytes) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.totalBytes) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.problem) }()
+      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.damaged) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.damagedCount) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.isReplaced) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 1)
+    }
+    if !self.state.isEmpty {
+      try visitor.visitSingularStringField(value: self.state, fieldNumber: 2)
+    }
+    if self.checkedBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.checkedBytes, fieldNumber: 3)
+    }
+    if self.totalBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.totalBytes, fieldNumber: 4)
+    }
+    if !self.problem.isEmpty {
+      try visitor.visitSingularStringField(value: self.problem, fieldNumber: 5)
+    }
+    if !self.damaged.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.damaged, fieldNumber: 6)
+    }
+    if self.damagedCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.damagedCount, fieldNumber: 7)
+    }
+    if self.isReplaced != false {
+      try visitor.visitSingularBoolField(value: self.isReplaced, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireHolderCheck, rhs: WireHolderCheck) -> Bool {
+    if lhs.node != rhs.node {return false}
+    if lhs.state != rhs.state {return false}
+    if lhs.checkedBytes != rhs.checkedBytes {return false}
+    if lhs.totalBytes != rhs.totalBytes {return false}
+    if lhs.problem != rhs.problem {return false}
+    if lhs.damaged != rhs.damaged {return false}
+    if lhs.damagedCount != rhs.damagedCount {return false}
+    if lhs.isReplaced != rhs.isReplaced {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireDamagedRegion: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DamagedRegion"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}file\0\u{1}region\0\u{1}offset\0\u{1}length\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.file) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.region) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.offset) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.length) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.file.isEmpty {
+      try visitor.visitSingularStringField(value: self.file, fieldNumber: 1)
+    }
+    if self.region != 0 {
+      try visitor.visitSingularUInt64Field(value: self.region, fieldNumber: 2)
+    }
+    if self.offset != 0 {
+      try visitor.visitSingularUInt64Field(value: self.offset, fieldNumber: 3)
+    }
+    if self.length != 0 {
+      try visitor.visitSingularUInt64Field(value: self.length, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireDamagedRegion, rhs: WireDamagedRegion) -> Bool {
+    if lhs.file != rhs.file {return false}
+    if lhs.region != rhs.region {return false}
+    if lhs.offset != rhs.offset {return false}
+    if lhs.length != rhs.length {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointExportRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointExportRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}generation\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._job) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.generation) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._job {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.generation != 0 {
+      try visitor.visitSingularUInt32Field(value: self.generation, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointExportRequest, rhs: WireCheckpointExportRequest) -> Bool {
+    if lhs._job != rhs._job {return false}
+    if lhs.generation != rhs.generation {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointExportReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointExportReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}data\0\u{3}total_bytes\0\u{1}generation\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.data) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.totalBytes) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.generation) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.data.isEmpty {
+      try visitor.visitSingularBytesField(value: self.data, fieldNumber: 1)
+    }
+    if self.totalBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.totalBytes, fieldNumber: 2)
+    }
+    if self.generation != 0 {
+      try visitor.visitSingularUInt32Field(value: self.generation, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointExportReply, rhs: WireCheckpointExportReply) -> Bool {
+    if lhs.data != rhs.data {return false}
+    if lhs.totalBytes != rhs.totalBytes {return false}
+    if lhs.generation != rhs.generation {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointImportRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointImportRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}upload\0\u{1}offset\0\u{1}data\0\u{3}is_last\0\u{1}into\0\u{1}name\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.upload) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.offset) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.data) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.isLast) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._into) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.upload.isEmpty {
+      try visitor.visitSingularStringField(value: self.upload, fieldNumber: 1)
+    }
+    if self.offset != 0 {
+      try visitor.visitSingularUInt64Field(value: self.offset, fieldNumber: 2)
+    }
+    if !self.data.isEmpty {
+      try visitor.visitSingularBytesField(value: self.data, fieldNumber: 3)
+    }
+    if self.isLast != false {
+      try visitor.visitSingularBoolField(value: self.isLast, fieldNumber: 4)
+    }
+    try { if let v = self._into {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointImportRequest, rhs: WireCheckpointImportRequest) -> Bool {
+    if lhs.upload != rhs.upload {return false}
+    if lhs.offset != rhs.offset {return false}
+    if lhs.data != rhs.data {return false}
+    if lhs.isLast != rhs.isLast {return false}
+    if lhs._into != rhs._into {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointImportReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointImportReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}received\0\u{3}job_id\0\u{3}job_name\0\u{1}generation\0\u{1}message\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.received) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.jobID) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.jobName) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.generation) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.message) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.received != 0 {
+      try visitor.visitSingularUInt64Field(value: self.received, fieldNumber: 1)
+    }
+    if !self.jobID.isEmpty {
+      try visitor.visitSingularStringField(value: self.jobID, fieldNumber: 2)
+    }
+    if !self.jobName.isEmpty {
+      try visitor.visitSingularStringField(value: self.jobName, fieldNumber: 3)
+    }
+    if self.generation != 0 {
+      try visitor.visitSingularUInt32Field(value: self.generation, fieldNumber: 4)
+    }
+    if !self.message.isEmpty {
+      try visitor.visitSingularStringField(value: self.message, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointImportReply, rhs: WireCheckpointImportReply) -> Bool {
+    if lhs.received != rhs.received {return false}
+    if lhs.jobID != rhs.jobID {return false}
+    if lhs.jobName != rhs.jobName {return false}
+    if lhs.generation != rhs.generation {return false}
+    if lhs.message != rhs.message {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointRemoveRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointRemoveRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}generation\0\u{1}force\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._job) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.generation) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.force) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._job {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.generation != 0 {
+      try visitor.visitSingularUInt32Field(value: self.generation, fieldNumber: 2)
+    }
+    if self.force != false {
+      try visitor.visitSingularBoolField(value: self.force, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointRemoveRequest, rhs: WireCheckpointRemoveRequest) -> Bool {
+    if lhs._job != rhs._job {return false}
+    if lhs.generation != rhs.generation {return false}
+    if lhs.force != rhs.force {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCheckpointRemoveReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CheckpointRemoveReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}nodes\0\u{1}message\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.nodes) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.message) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.nodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.nodes, fieldNumber: 1)
+    }
+    if !self.message.isEmpty {
+      try visitor.visitSingularStringField(value: self.message, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCheckpointRemoveReply, rhs: WireCheckpointRemoveReply) -> Bool {
+    if lhs.nodes != rhs.nodes {return false}
+    if lhs.message != rhs.message {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5791,7 +7253,7 @@ nonisolated extension WireJobExplainRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension WireJobExplainReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".JobExplainReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}decisions\0\u{1}samples\0\u{3}age_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}decisions\0\u{1}samples\0\u{3}age_seconds\0\u{3}checkpoint_rule\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5803,6 +7265,7 @@ nonisolated extension WireJobExplainReply: SwiftProtobuf.Message, SwiftProtobuf.
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.decisions) }()
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.samples) }()
       case 4: try { try decoder.decodeSingularDoubleField(value: &self.ageSeconds) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.checkpointRule) }()
       default: break
       }
     }
@@ -5825,6 +7288,9 @@ nonisolated extension WireJobExplainReply: SwiftProtobuf.Message, SwiftProtobuf.
     if self.ageSeconds.bitPattern != 0 {
       try visitor.visitSingularDoubleField(value: self.ageSeconds, fieldNumber: 4)
     }
+    if !self.checkpointRule.isEmpty {
+      try visitor.visitSingularStringField(value: self.checkpointRule, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5833,6 +7299,7 @@ nonisolated extension WireJobExplainReply: SwiftProtobuf.Message, SwiftProtobuf.
     if lhs.decisions != rhs.decisions {return false}
     if lhs.samples != rhs.samples {return false}
     if lhs.ageSeconds != rhs.ageSeconds {return false}
+    if lhs.checkpointRule != rhs.checkpointRule {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -6327,6 +7794,160 @@ nonisolated extension WireJobCancelReply: SwiftProtobuf.Message, SwiftProtobuf._
 
   package static func ==(lhs: WireJobCancelReply, rhs: WireJobCancelReply) -> Bool {
     if lhs.state != rhs.state {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireJobMigrateRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".JobMigrateRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}to\0\u{3}no_wait\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._job) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.to) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.noWait) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._job {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.to.isEmpty {
+      try visitor.visitSingularStringField(value: self.to, fieldNumber: 2)
+    }
+    if self.noWait != false {
+      try visitor.visitSingularBoolField(value: self.noWait, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireJobMigrateRequest, rhs: WireJobMigrateRequest) -> Bool {
+    if lhs._job != rhs._job {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.noWait != rhs.noWait {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireJobMigrateReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".JobMigrateReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}from\0\u{1}to\0\u{1}message\0\u{3}downtime_seconds\0\u{3}total_seconds\0\u{3}raw_bytes\0\u{3}sent_bytes\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.from) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.to) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.message) }()
+      case 4: try { try decoder.decodeSingularDoubleField(value: &self.downtimeSeconds) }()
+      case 5: try { try decoder.decodeSingularDoubleField(value: &self.totalSeconds) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.rawBytes) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.sentBytes) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.from.isEmpty {
+      try visitor.visitSingularStringField(value: self.from, fieldNumber: 1)
+    }
+    if !self.to.isEmpty {
+      try visitor.visitSingularStringField(value: self.to, fieldNumber: 2)
+    }
+    if !self.message.isEmpty {
+      try visitor.visitSingularStringField(value: self.message, fieldNumber: 3)
+    }
+    if self.downtimeSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.downtimeSeconds, fieldNumber: 4)
+    }
+    if self.totalSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.totalSeconds, fieldNumber: 5)
+    }
+    if self.rawBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.rawBytes, fieldNumber: 6)
+    }
+    if self.sentBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sentBytes, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireJobMigrateReply, rhs: WireJobMigrateReply) -> Bool {
+    if lhs.from != rhs.from {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.message != rhs.message {return false}
+    if lhs.downtimeSeconds != rhs.downtimeSeconds {return false}
+    if lhs.totalSeconds != rhs.totalSeconds {return false}
+    if lhs.rawBytes != rhs.rawBytes {return false}
+    if lhs.sentBytes != rhs.sentBytes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireJobMigration: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".JobMigration"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}from\0\u{1}to\0\u{1}phase\0\u{3}began_unix_seconds\0\u{1}by\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.from) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.to) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.phase) }()
+      case 4: try { try decoder.decodeSingularDoubleField(value: &self.beganUnixSeconds) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.by) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.from.isEmpty {
+      try visitor.visitSingularStringField(value: self.from, fieldNumber: 1)
+    }
+    if !self.to.isEmpty {
+      try visitor.visitSingularStringField(value: self.to, fieldNumber: 2)
+    }
+    if !self.phase.isEmpty {
+      try visitor.visitSingularStringField(value: self.phase, fieldNumber: 3)
+    }
+    if self.beganUnixSeconds.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.beganUnixSeconds, fieldNumber: 4)
+    }
+    if !self.by.isEmpty {
+      try visitor.visitSingularStringField(value: self.by, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireJobMigration, rhs: WireJobMigration) -> Bool {
+    if lhs.from != rhs.from {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.phase != rhs.phase {return false}
+    if lhs.beganUnixSeconds != rhs.beganUnixSeconds {return false}
+    if lhs.by != rhs.by {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
