@@ -61,6 +61,7 @@ extension AgentProgram {
             startedAt: .now
         )
         let agentMetrics = AgentMetrics(registry: registry)
+        let copyMetrics = CopyMetrics(registry: registry)
         let (store, _) = try await StateStore.open(folder: configuration.folders.state + "/state")
         let raftLink = LateRaftLink()
         let replica = try await Replica(
@@ -87,7 +88,12 @@ extension AgentProgram {
 
         let inventory = GPUInventory()
         let monitor = await ResourceMonitor(inventory: inventory)
-        let settings = try nodeSettings(configuration, devices: await monitor.reading.devices.map(\.index))
+        let hasBridge = reports.contains { $0.name == "network.bridge" && $0.isPresent }
+        let settings = try nodeSettings(
+            configuration,
+            devices: await monitor.reading.devices.map(\.index),
+            network: hasBridge ? configuration.network.offered : nil
+        )
         let host = try SystemContainerHost(
             configuration,
             criu: probed.facts.criu,
@@ -101,27 +107,17 @@ extension AgentProgram {
                 configuration: ImageStoreConfiguration(
                     workerThreads: configuration.checkpoints.compressionThreads == 0
                         ? nil : configuration.checkpoints.compressionThreads,
+                    contentHashes: true,
                     reserve: configuration.checkpoints.minimumFree
                 )
             ),
-            spaceLimit: configuration.checkpoints.spaceLimit
+            spaceLimit: configuration.checkpoints.spaceLimit,
+            keys: { await replica.state.checkpointKeys },
+            sharesData: {
+                let state = await replica.state
+                return state.nodes.isEmpty || state.version >= 6
+            }
         )
-        let now: @Sendable () -> Timestamp = { WallClock.now() }
-        let controller = NodeController(
-            node: node,
-            replica: replica,
-            host: host,
-            images: images,
-            qos: policyConfiguration(configuration),
-            hub: hub,
-            metrics: agentMetrics,
-            settings: settings,
-            fence: fence,
-            logger: logger,
-            now: now
-        )
-        if isAlone { try await controller.open() }
-
         let tls = try ReloadableTLSContext(path: configuration.identity.bundle)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: min(4, Machine.processorCount))
         let directory = PeerDirectory()
@@ -138,13 +134,51 @@ extension AgentProgram {
             tls: { tls.client },
             observe: { event in
                 refusals.note(event)
-                if case .refused(let node, let failure) = event {
+                switch event {
+                case .refused(let node, let failure):
                     logger.error("peer.refused", metadata: ["by": "\(node)", "reason": "\(failure.message)"])
-                } else {
-                    logger.debug("peer", metadata: ["event": "\(event)"])
+                case .certificateRefused(let node, let failure):
+                    logger.error(
+                        "peer.certificate.refused",
+                        metadata: ["node": "\(node)", "reason": "\(failure.message)"]
+                    )
+                case .connected, .unreachable: logger.debug("peer", metadata: ["event": "\(event)"])
                 }
             }
         )
+        let now: @Sendable () -> Timestamp = { WallClock.now() }
+        let copies = CopyKeeper(
+            node: node,
+            replica: replica,
+            images: images,
+            link: peers,
+            hub: hub,
+            settings: copySettings(configuration),
+            metrics: copyMetrics,
+            logger: logger,
+            now: now
+        )
+        let desk = MigrationDesk(bytesPerSecond: configuration.checkpoints.migrationRate.rawValue) { job in
+            host.migrationFacts(of: job)
+        }
+        let controller = NodeController(
+            node: node,
+            replica: replica,
+            host: host,
+            images: images,
+            qos: policyConfiguration(configuration),
+            hub: hub,
+            metrics: agentMetrics,
+            settings: settings,
+            copies: copies,
+            link: peers,
+            desk: desk,
+            fence: fence,
+            logger: logger,
+            now: now
+        )
+        if isAlone { try await controller.open() }
+
         raftLink.connect(PeerRaftLink(peers: peers, node: { directory.node(of: $0) }))
         let startedAt = now()
         let gossip = GossipService(
@@ -184,12 +218,16 @@ extension AgentProgram {
             replica: replica,
             directory: directory,
             peers: peers,
-            forget: { await peers.forget($0) },
+            forget: { node in
+                await peers.forget(node)
+                refusals.forget(node)
+            },
             logger: logger,
             now: now
         )
         let lateServer = LateServer()
         let leaderService = LeaderService(
+            cluster: cluster,
             node: node,
             replica: replica,
             hub: hub,
@@ -214,6 +252,7 @@ extension AgentProgram {
             certificateProblem: { renewal.problem },
             trust: TrustView(tls: tls, connected: { lateServer.certificates }),
             departure: departure,
+            checkpoints: CheckpointAccess(images: images, link: peers, keeper: copies),
             logger: logger,
             now: now
         )
@@ -231,11 +270,21 @@ extension AgentProgram {
                 memory: settings.memory,
                 deviceCount: settings.devices.count,
                 takesJobs: settings.startsContainers,
+                network: settings.network,
+                platform: probed.facts.platform,
                 hasRoom: { settings.diskProblem() == nil },
                 mayVote: configuration.cluster.voter == .auto,
-                isIssuer: issuer != nil
+                isIssuer: issuer != nil,
+                passingLabels: { copies.labels }
             ),
             issuer: issuer,
+            copies: CopySender(
+                images: images,
+                bytesPerSecond: configuration.checkpoints.copyRate.rawValue,
+                metrics: copyMetrics
+            ),
+            keeper: copies,
+            desk: desk,
             logger: logger,
             now: now
         )
@@ -258,18 +307,26 @@ extension AgentProgram {
         clusterNode.isReached(at: try advertisedAddress(configuration, port: address.port ?? configuration.listen.port))
         let intake = Task(name: "cluster.intake") { await clusterNode.takeIn() }
         defer { intake.cancel() }
+        var isMember = true
         if !isAlone {
-            try await clusterNode.enter(within: configuration.cluster.partitionTimeout)
-            try await controller.open()
-            gate.open()
+            isMember = try await departure.begin {
+                try await clusterNode.enter(within: configuration.cluster.partitionTimeout)
+                try await controller.open()
+            }
+            if isMember { gate.open() }
         }
-        logger.notice(
-            "agent.ready",
-            metadata: ["node": "\(node)", "cluster": "\(cluster)", "address": "\(address)", "version": "\(version)"]
-        )
         var services: [any Service] = [
             ControllerService(controller: controller),
             leaderService,
+            CopyLeader(
+                replica: replica,
+                hub: hub,
+                suspects: { await gossip.suspects() },
+                logger: logger,
+                now: now
+            ),
+            RescueService(replica: replica, suspects: { await gossip.suspects() }, logger: logger, now: now),
+            copies,
             clusterNode,
             gossip,
             MaintenanceService(replica: replica, store: store, host: host, logger: logger, now: now),
@@ -306,8 +363,18 @@ extension AgentProgram {
                 logger: logger
             )
         )
-        departure.onEnd { Task(name: "agent.end") { await running.triggerGracefulShutdown() } }
-        try await running.run()
+        if isMember {
+            logger.notice(
+                "agent.ready",
+                metadata: [
+                    "node": "\(node)", "cluster": "\(cluster)", "address": "\(address)", "version": "\(version)",
+                ]
+            )
+            departure.onEnd { Task(name: "agent.end") { await running.triggerGracefulShutdown() } }
+            try await running.run()
+        } else {
+            await server.shutdown(grace: .zero)
+        }
         await replica.close()
         await peers.shutdown()
         try await store.close()
@@ -373,7 +440,8 @@ extension AgentProgram {
 
     private static func nodeSettings(
         _ configuration: AgentConfiguration,
-        devices: [Int]
+        devices: [Int],
+        network: NodeNetwork?
     ) throws -> NodeControllerSettings {
         let own = VCPUCount(Double(Machine.processorCount))
         let wanted = configuration.qos.capacity > .zero ? configuration.qos.capacity : own - configuration.qos.reserve
@@ -385,10 +453,20 @@ extension AgentProgram {
         settings.controlPeriod = configuration.qos.controlPeriod
         settings.recordPeriod = configuration.sampling.recordPeriod
         settings.startsContainers = configuration.limits.schedulesJobs
+        settings.network = network
         let disk = StateDisk(folder: configuration.folders.state)
         settings.diskProblem = { disk.problem() }
         settings.containerLimit = configuration.limits.jobs
         settings.checkpointLimit = configuration.checkpoints.concurrency
+        settings.intervalByCost = true
+        return settings
+    }
+
+    private static func copySettings(_ configuration: AgentConfiguration) -> CopySettings {
+        var settings = CopySettings()
+        let period = configuration.checkpoints.scrubPeriod
+        settings.scrubPeriod = period > .zero ? period : nil
+        settings.scrubRate = configuration.checkpoints.scrubRate.rawValue
         return settings
     }
 

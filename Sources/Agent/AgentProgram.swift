@@ -82,6 +82,7 @@ package enum AgentProgram {
         probe.fastFolder = FileSystem.parent(of: configuration.checkpoints.tmpfs)
         probe.stateFolder = configuration.folders.state
         var result = await NodeProbe(probe).run()
+        result.capabilities.append(await ContainerBridge.capability(configuration.network.bridge))
         result.capabilities.append(await GPUInventory().capability())
         return result
     }

@@ -37,6 +37,8 @@ extension AgentConfiguration {
         let (fromFlags, malformed) = overrides(flags: flags)
         problems += unknown + malformed
         for override in fromEnvironment + fromFlags { problems += configuration.apply(override) }
+        // Only what each key says alone can be compared with the others.
+        if problems.isEmpty { problems += configuration.network.problems }
         guard problems.isEmpty else { throw DocumentProblems(problems) }
         return configuration
     }

@@ -11,6 +11,7 @@ package struct AgentConfiguration: Sendable, Equatable {
     package var gossip = GossipConfiguration()
     package var folders = FolderConfiguration()
     package var cgroup = CgroupConfiguration()
+    package var network = NetworkConfiguration()
     package var programs = ProgramConfiguration()
     package var metrics = MetricsConfiguration()
     package var sampling = SamplingConfiguration()
@@ -156,6 +157,14 @@ package struct CheckpointConfiguration: Sendable, Equatable {
     package var compressionThreads = 0
     /// Checkpoints that may be taken at once.
     package var concurrency = 2
+    /// Bytes a second that are sent to other nodes that keep copies; 0 means no bound.
+    package var copyRate: ByteCount = .mebibytes(128)
+    /// What jobs that move to other nodes may take of the network, in bytes a second and all together; 0 means no bound.
+    package var migrationRate: ByteCount = .zero
+    /// In which every checkpoint is read once, to find what a disk has lost; zero means never.
+    package var scrubPeriod: Duration = .seconds(7 * 86400)
+    /// Bytes a second that are read for that; 0 means no bound.
+    package var scrubRate: ByteCount = .mebibytes(32)
 }
 
 /// Container images of this node.
@@ -202,7 +211,7 @@ package struct LimitConfiguration: Sendable, Equatable {
     /// How long an ended job is remembered.
     package var endedRetention: Duration = .seconds(7 * 86400)
     /// Open connections of the control plane.
-    package var connections = 1024
+    package var connections = 4096
     /// Log entries after which a snapshot of the state is written.
     package var snapshotEntries = 4096
 }

@@ -31,7 +31,8 @@ package struct ConfigurationField: Sendable {
 
 /// A section of the configuration, in the order of the file.
 package enum ConfigurationSection: String, Sendable, CaseIterable {
-    case identity, listen, cluster, gossip, folders, cgroup, programs, metrics, sampling, qos, checkpoints, images,
+    case identity, listen, cluster, gossip, folders, cgroup, network, programs, metrics, sampling, qos, checkpoints,
+        images,
         containerLogs, log
     case shutdown, limits
 
@@ -47,6 +48,7 @@ package enum ConfigurationSection: String, Sendable, CaseIterable {
         case .gossip: "How agents notice that one of them is gone (UDP, the port of the control plane)."
         case .folders: "Where the agent keeps things. Folders are made when they are missing."
         case .cgroup: "Where containers stand in the cgroup tree."
+        case .network: "The network of containers that ask for an address of their own (`network` in a job)."
         case .programs: "Programs that the agent runs. A name without / is looked for in PATH."
         case .metrics: "Prometheus metrics. They are not protected: keep them on a loopback address."
         case .sampling: "How often CPU time, memory and devices are read."
@@ -88,6 +90,27 @@ extension ConfigurationField {
                 return reader.report(node.place, path, "'\(text)' must be an absolute path; write /\(text)")
             }
             configuration[keyPath: property] = text
+        }
+    }
+
+    fileprivate static func optional<Value: CustomStringConvertible & SendableMetatype>(
+        _ section: ConfigurationSection,
+        _ key: String,
+        _ property: any Path<Value?>,
+        unit: String,
+        example: String,
+        _ effect: String,
+        _ parse: @escaping @Sendable (String) -> Value?
+    ) -> Self {
+        Self(section: section, key: key, unit: unit, range: "or nothing", effect: effect) {
+            $0[keyPath: property].map { yamlScalar($0.description, isQuoted: true) } ?? "\"\""
+        } read: { node, path, configuration, reader in
+            guard let text = reader.text(node, path: path, expected: "\(unit), such as \(example)") else { return }
+            let value = parse(text)
+            guard value != nil || text.isEmpty else {
+                return reader.report(node.place, path, "'\(text)' is not \(unit); write for example \(example)")
+            }
+            configuration[keyPath: property] = value
         }
     }
 
@@ -383,6 +406,47 @@ extension ConfigurationField {
             \.cgroup.parent,
             "Path of the cgroup that all containers stand in, below each controller's root."
         ),
+        .optional(
+            .network,
+            "bridge",
+            \.network.bridge,
+            unit: "name of an interface",
+            example: "br0",
+            "The bridge that these containers join. You make it, and it may join machines; the agent adds the containers' interfaces and "
+                + "changes nothing else of it. Without one, such jobs go to other nodes."
+        ) { isInterfaceName($0) ? $0 : nil },
+        .optional(
+            .network,
+            "subnet",
+            \.network.subnet,
+            unit: "ADDRESS/LENGTH",
+            example: "10.42.0.0/16",
+            "The IPv4 network that the bridge is in; the same on all nodes that it joins, so that jobs can move."
+        ) { text in IPv4Prefix(text).flatMap { (8...30).contains($0.length) && $0.network == $0 ? $0 : nil } },
+        .optional(
+            .network,
+            "range",
+            \.network.range,
+            unit: "FIRST-LAST",
+            example: "10.42.1.0-10.42.1.255",
+            "Addresses of the subnet that jobs get that name none; nothing means the whole subnet. Nobody else may use them."
+        ) { IPv4Range($0) },
+        .optional(
+            .network,
+            "gateway",
+            \.network.gateway,
+            unit: "IPv4 address",
+            example: "10.42.0.1",
+            "The containers' way to other networks, within the subnet; nothing means that they reach the subnet only."
+        ) { IPv4Address($0) },
+        .bytes(
+            .network,
+            "holdBuffer",
+            \.network.holdBuffer,
+            .kibibytes(64) ... .gibibytes(1),
+            "What arrives for a container while a checkpoint has it frozen is held in this much memory and given to it afterwards; over that "
+                + "the oldest is dropped."
+        ),
         .path(.programs, "runc", \.programs.runc, "The OCI runtime, 1.1 or newer.", isAbsolute: false),
         .path(
             .programs,
@@ -493,7 +557,7 @@ extension ConfigurationField {
             "spaceLimit",
             \.checkpoints.spaceLimit,
             disk,
-            "Compressed images that may be kept; a checkpoint over it is refused."
+            "Compressed images that may be kept. From nine tenths on the oldest that nobody needs go; a checkpoint over it is refused."
         ),
         .bytes(
             .checkpoints,
@@ -517,6 +581,34 @@ extension ConfigurationField {
             1...64,
             "checkpoints",
             "Checkpoints that may be taken at once; others wait."
+        ),
+        .bytes(
+            .checkpoints,
+            "copyRate",
+            \.checkpoints.copyRate,
+            disk,
+            "Sent to other nodes that keep copies of checkpoints, each second and all together; 0 means no bound. A job that waits for one is not held back."
+        ),
+        .bytes(
+            .checkpoints,
+            "migrationRate",
+            \.checkpoints.migrationRate,
+            disk,
+            "Sent for jobs that move to other nodes while they run, each second and all together; 0 means no bound."
+        ),
+        .duration(
+            .checkpoints,
+            "scrubPeriod",
+            \.checkpoints.scrubPeriod,
+            .zero ... .seconds(366 * 86400),
+            "In which every checkpoint is read once, so that one that a disk has damaged is found and fetched anew; 0s means never."
+        ),
+        .bytes(
+            .checkpoints,
+            "scrubRate",
+            \.checkpoints.scrubRate,
+            disk,
+            "Read for that each second; 0 means no bound."
         ),
         .bytes(
             .images,

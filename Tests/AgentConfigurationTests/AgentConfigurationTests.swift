@@ -56,6 +56,39 @@ struct AgentConfigurationTests {
         #expect(fromFlags.log.format == .json)
     }
 
+    @Test func theNetworkOfContainersIsOfferedWhenItsKeysAgree() throws {
+        let flags = ["network.bridge=br0", "network.subnet=10.42.0.0/16"]
+        let whole = try AgentConfiguration.read(nil, role: .worker, flags: flags).network
+        #expect(whole.offered?.range.description == "10.42.0.1-10.42.255.254")
+        let part = try AgentConfiguration.read(
+            nil,
+            role: .worker,
+            flags: flags + ["network.range=10.42.1.0-10.42.1.9", "network.gateway=10.42.0.1"]
+        ).network
+        #expect(part.offered?.range.count == 10)
+        #expect(part.offered?.gateway == IPv4Address("10.42.0.1"))
+        #expect(AgentConfiguration(role: .worker).network.offered == nil)
+    }
+
+    @Test(arguments: [
+        (["bridge=br0"], "network.subnet", "because network.bridge (br0) needs it"),
+        (["subnet=10.42.0.0/16"], "network.bridge", "name the bridge"),
+        (["bridge=br0", "subnet=10.42.0.1/16"], "--set network.subnet", "write for example 10.42.0.0/16"),
+        (["bridge=br0", "subnet=10.42.0.0/31"], "--set network.subnet", "write for example"),
+        (["bridge=a/b"], "--set network.bridge", "write for example br0"),
+        (["bridge=br0", "subnet=10.42.0.0/16", "range=10.43.0.1-10.43.0.9"], "network.range", "is not within"),
+        (
+            ["bridge=br0", "subnet=10.42.0.0/16", "range=10.42.0.9-10.42.0.1"], "--set network.range",
+            "write for example"
+        ),
+        (["bridge=br0", "subnet=10.42.0.0/16", "gateway=10.42.0.0"], "network.gateway", "name the router"),
+    ])
+    func keysOfTheNetworkThatDoNotAgreeAreTold(flags: [String], path: String, remedy: String) throws {
+        let problem = try #require(problems(nil, flags: flags.map { "network.\($0)" }).first)
+        #expect(problem.path == path)
+        #expect(problem.message.contains(remedy), "\(problem.message)")
+    }
+
     @Test func everyFieldReadsBackWhatItWrites() throws {
         for role in NodeRole.allCases {
             let configuration = AgentConfiguration(role: role)

@@ -260,6 +260,14 @@ final class Bench: Sendable {
         }
     }
 
+    /// Waits until no job holds anything of the node, which is a moment after its container has gone.
+    func unclaimed() async throws {
+        while await !controller.claims.isEmpty {
+            try Task.checkCancellation()
+            await Task.yield()
+        }
+    }
+
     /// Takes a checkpoint that lets the job run on, and waits for it.
     func checkpoint(_ id: JobID, stops: Bool = false) async throws {
         let before = try await job(id).lastGeneration

@@ -1,4 +1,5 @@
 import AgentConfiguration
+import Checkpointing
 import ClusterModel
 import ClusterState
 import ControlMessages
@@ -142,6 +143,9 @@ final class ClusterAgent: Sendable {
     let replica: Replica
     let hub = ChangeHub()
     let host: SimulatedContainerHost
+    let images = InMemoryCheckpointStore()
+    let copies: CopyKeeper
+    let copyLeader: CopyLeader
     let store: any StateStoring
     let directory = PeerDirectory()
     let leader: LeaderService
@@ -203,22 +207,39 @@ final class ClusterAgent: Sendable {
         var settings = NodeControllerSettings(capacity: 2, memory: .gibibytes(4))
         settings.period = .milliseconds(100)
         settings.writeRetry = (.milliseconds(10), .milliseconds(100))
+        let directory = directory
+        directory.lineage = await replica.lineage
+        link = bench.network.link(of: node, member: replica.member, directory: directory)
+        var copySettings = CopySettings()
+        copySettings.sweepPeriod = .milliseconds(100)
+        copySettings.retry = .milliseconds(100)
+        copySettings.limits.pause = .milliseconds(20)
+        copySettings.scrubPeriod = .milliseconds(500)
+        copies = CopyKeeper(
+            node: node,
+            replica: replica,
+            images: images,
+            link: link,
+            hub: hub,
+            settings: copySettings,
+            logger: logger,
+            now: now
+        )
+        copyLeader = CopyLeader(replica: replica, hub: hub, logger: logger, now: now)
         controller = NodeController(
             node: node,
             replica: replica,
             host: host,
-            images: InMemoryCheckpointStore(),
+            images: images,
             qos: QoSConfiguration(),
             hub: hub,
             metrics: metrics,
             settings: settings,
+            copies: copies,
             fence: fence,
             logger: logger,
             now: now
         )
-        let directory = directory
-        directory.lineage = await replica.lineage
-        link = bench.network.link(of: node, member: replica.member, directory: directory)
         raftLink.connect(PeerRaftLink(peers: link, node: { directory.node(of: $0) }))
         let facts = NodeFacts(
             cluster: ClusterID(rawValue: "flock"),
@@ -241,6 +262,7 @@ final class ClusterAgent: Sendable {
             summary: { NodeFactsSummary() }
         )
         leader = LeaderService(
+            cluster: ClusterID(rawValue: "flock"),
             node: node,
             replica: replica,
             hub: hub,
@@ -261,6 +283,7 @@ final class ClusterAgent: Sendable {
             leader: leader,
             fencing: bench.fencing,
             gossip: gossip,
+            checkpoints: CheckpointAccess(images: images, link: link, keeper: copies),
             logger: logger,
             now: now
         )
@@ -274,6 +297,8 @@ final class ClusterAgent: Sendable {
             peers: link,
             gossip: gossip,
             offer: NodeOffer(vcpus: 2, memory: .gibibytes(4), deviceCount: 0, takesJobs: true, mayVote: true),
+            copies: CopySender(images: images, bytesPerSecond: 0),
+            keeper: copies,
             logger: logger,
             now: now
         )
@@ -300,6 +325,8 @@ final class ClusterAgent: Sendable {
             await controller.run()
         }
         run("leader") { [leader] in try? await leader.run() }
+        run("copies") { [copies] in try? await copies.run() }
+        run("copies.plan") { [copyLeader] in try? await copyLeader.run() }
         run("cluster") { [cluster] in try? await cluster.run() }
     }
 
@@ -342,6 +369,24 @@ final class ClusterAgent: Sendable {
         return try Reply(serializedBytes: bytes.readableBytesSpan)
     }
 
+    /// Asks as a user does, and gives every message of the answer.
+    func listen<Reply: SwiftProtobuf.Message>(
+        _ method: WireMethod,
+        _ message: some SwiftProtobuf.Message,
+        _: Reply.Type = Reply.self
+    ) async throws -> [Reply] {
+        let answers = Answers()
+        let payload = ByteBuffer(bytes: try message.serializedBytes() as [UInt8])
+        try await handler.handle(
+            RPCCall(
+                request: RPCRequest(method: method, payload: payload, peer: Self.user),
+                deadline: nil,
+                sink: answers
+            )
+        )
+        return try answers.all.map { try Reply(serializedBytes: $0.readableBytesSpan) }
+    }
+
     /// Submits a job that runs for ever.
     @discardableResult
     func submit(_ name: String) async throws -> JobID {
@@ -356,6 +401,14 @@ final class ClusterAgent: Sendable {
         let reply = try await ClusterBench.oncePossible { try await ask(.jobSubmit, request, WireJobSubmitReply.self) }
         return JobID(rawValue: reply.id)
     }
+}
+
+/// Keeps every message of an answer.
+final class Answers: RPCSink {
+    private let state = Mutex<[ByteBuffer]>([])
+    var all: [ByteBuffer] { state.withLock { $0 } }
+    func reply(_ bytes: ByteBuffer) { state.withLock { $0.append(bytes) } }
+    func send(_ bytes: ByteBuffer) async throws { reply(bytes) }
 }
 
 /// Keeps the last message of an answer.

@@ -141,6 +141,7 @@ struct LeaderServiceTests {
             #expect(try await replica.propose(.registerNode(registration)).acceptance != nil)
         }
         let leader = LeaderService(
+            cluster: ClusterID(rawValue: "flock"),
             node: NodeID(rawValue: "a"),
             replica: replica,
             hub: ChangeHub(),

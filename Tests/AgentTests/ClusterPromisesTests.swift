@@ -4,6 +4,7 @@ import ControlMessages
 import Placement
 import Raft
 import Storage
+import SwiftProtobuf
 import Testing
 import Transport
 
@@ -94,6 +95,73 @@ struct ClusterPromisesTests {
     }
 
     // MARK: Who leads
+
+    @Test func aLeaderWhoseDiskStandsStillIsReplaced() async throws {
+        let disk = HeldStateStore(InMemoryStateStore())
+        try await ClusterBench.with(
+            ["a", "b", "c"],
+            store: { $0 == "a" ? disk as any StateStoring : InMemoryStateStore() }
+        ) {
+            bench,
+            agents in
+            // The founder leads unless the machine was slow.
+            try await ClusterBench.until {
+                for agent in agents.dropFirst() where await agent.replica.status.isLeader {
+                    await agent.replica.handOver()
+                }
+                return await agents[0].replica.isUpToDate()
+            }
+            let gate = disk.hold()
+            // Refused while no new leader is known; the same submission again makes no second job.
+            try await ClusterBench.until { (try? await agents[1].submit("while-it-stands")) != nil }
+            #expect(await !agents[0].replica.isUpToDate())
+            let next = try await bench.leader(among: Array(agents.dropFirst()))
+            #expect(await next.replica.state.liveJobs.map(\.specification.name) == ["while-it-stands"])
+            gate.open()
+        }
+    }
+
+    @Test func whoIsShutOutLosesItsVoteFirstAndKeepsOneThatIsNeeded() async throws {
+        let bench = ClusterBench(voterPlan: VoterPlan(settle: .milliseconds(300)))
+        do {
+            var agents = [try await bench.agent("a")]
+            for name in ["b", "c", "d"] { agents.append(try await bench.agent(name, seeds: ["a"])) }
+            try await ClusterBench.until { await agents[0].replica.status.membership.voters.count == 3 }
+            let leader = try await bench.leader(among: agents)
+            func voters() async -> [ClusterAgent] {
+                let membership = await leader.replica.status.membership
+                return agents.filter { $0.node != leader.node && membership.isVoter($0.replica.member) }
+            }
+            func revoke(_ agent: ClusterAgent, isForced: Bool) async throws -> WireRevocation {
+                let request = WireCertificateRevokeRequest.with { request in
+                    request.identity = "spiffe://flock/site/coast/node/\(agent.node)"
+                    request.reason = "stolen"
+                    request.force = isForced
+                }
+                return try await leader.ask(.certificateRevoke, request, WireCertificateRevokeReply.self).revocation
+            }
+            let first = try #require(await voters().first)
+            #expect(try await revoke(first, isForced: false).reason == "stolen")
+            #expect(await !leader.replica.status.membership.isVoter(first.replica.member))
+            // Another one gets its place; then one dies, and the leader needs the other.
+            try await ClusterBench.until { await voters().count == 2 }
+            let rest = await voters()
+            await rest[0].kill()
+            try await ClusterBench.until {
+                let status = await leader.replica.status
+                let peer = status.peers.first { $0.id == rest[0].replica.member }
+                return peer.map { $0.contact.duration(to: .now) > .seconds(3) } ?? false
+            }
+            let refusal = await failure { _ = try await revoke(rest[1], isForced: false) }
+            #expect(refusal?.code == .conflict && refusal?.message.contains("--force") == true)
+            #expect(await leader.replica.status.membership.isVoter(rest[1].replica.member))
+            _ = try await revoke(rest[1], isForced: true)
+        } catch {
+            await bench.end()
+            throw error
+        }
+        await bench.end()
+    }
 
     @Test func membersAreGivenAVoteByThePlan() async throws {
         let bench = ClusterBench(voterPlan: VoterPlan(settle: .milliseconds(300)))

@@ -114,4 +114,40 @@ struct ControlIdentityTests {
             #expect(await control.bench.replica.state.authorities.isEmpty)
         }
     }
+
+    @Test func `A silent node counts as shut out only when it is silent since its certificate was revoked`() throws {
+        let start = Timestamp(seconds: 1_790_000_000)
+        let registration = NodeRegistration(
+            node: NodeID(rawValue: "ruff"),
+            member: 9,
+            site: SiteID(rawValue: "coast"),
+            address: "10.0.0.1:7420",
+            vcpus: 2,
+            memory: .gibibytes(1),
+            time: start
+        )
+        let node = registration.node
+        func isShutOut(_ revoked: Double?, at now: Double, after commands: Command...) throws -> Bool {
+            var state = ClusterState()
+            for command in [.registerNode(registration)] + commands {
+                try #require(state.apply(command).acceptance != nil)
+            }
+            return ControlService.isShutOut(
+                try #require(state.node(node)),
+                since: revoked.map { start + .seconds($0) },
+                lossDelay: .seconds(16),
+                now: start + .seconds(now)
+            )
+        }
+        #expect(try !isShutOut(nil, at: 5))
+        #expect(try isShutOut(0, at: 5))
+        // It was let in again with a new certificate, and is silent for another reason.
+        #expect(try !isShutOut(0, at: 3600))
+        func lost(_ seconds: Double) -> Command { .nodeLost(node: node, reason: "", time: start + .seconds(seconds)) }
+        #expect(try isShutOut(0, at: 3600, after: lost(20)))
+        #expect(try isShutOut(100, at: 3600, after: lost(20)))
+        #expect(try !isShutOut(0, at: 3600, after: lost(2000)))
+        let left = Command.nodeLeft(NodeDeparture(node: node, time: start + .seconds(2000)))
+        #expect(try !isShutOut(2000, at: 2001, after: left))
+    }
 }

@@ -144,6 +144,25 @@ struct DepartureServiceTests {
         await replica.close()
     }
 
+    @Test func `A removed node ends although its start waits for a leader, and any other starts`() async throws {
+        let (network, directory) = (PeersInMemoryNetwork(), PeerDirectory())
+        let replica = try await Self.replica([("knot", nil), ("ruff", 9)])
+        let ruff = Self.peer("ruff", on: network, directory)
+        let started = Mutex(0)
+        let member = Self.service(replica, network, directory)
+        #expect(try await member.begin { started.withLock { $0 += 1 } })
+        #expect(member.reason == nil && started.withLock { $0 } == 1)
+
+        _ = try await replica.propose(.nodeLeft(NodeDeparture(node: Self.knot, by: Self.ada, time: Self.start)))
+        ruff.departed.withLock { $0[Self.knot] = replica.member }
+        let removed = Self.service(replica, network, directory)
+        let isMember = try await removed.begin {
+            while true { try await Task.sleep(for: .milliseconds(10)) }  // polls: it waits for what does not come
+        }
+        #expect(!isMember && removed.reason?.contains("has left the cluster") == true)
+        await #expect(throws: ReplicationError.self) { try await replica.propose(.prune(time: Self.start)) }
+    }
+
     @Test func `Whoever has left is forgotten once, with its connections`() async throws {
         let (network, directory) = (PeersInMemoryNetwork(), PeerDirectory())
         let replica = try await Self.replica([("knot", nil), ("ruff", 9)])

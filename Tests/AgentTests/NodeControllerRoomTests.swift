@@ -25,14 +25,53 @@ struct NodeControllerRoomTests {
             waiting.message
                 == "Waits for memory: it asks for 2 GiB, and 3 GiB of 4 GiB are promised to other jobs."
         )
-        await bench.advance(3)
         await bench.quiet()
+        let index = await bench.replica.lastIndex
+        for _ in 1...3 {
+            await bench.advance(1)
+            await bench.quiet()
+        }
+        #expect(await bench.replica.lastIndex == index, "a job that waits writes nothing, and costs nothing")
         #expect(try await bench.job(second).state == .queued)
         #expect(try await bench.sentences(second, .queued).count == 1, "an unchanged reason is told once")
         bench.host.end(bench.key(first), .exited(code: 0))
         await bench.gone(first)
         await bench.advance(1)
         try await bench.until(second, "it runs") { $0.state == .running }
+        await bench.stop()
+    }
+
+    private static func own(_ name: String) -> JobSpecification { Bench.specification(name) { $0.network = .init() } }
+
+    @Test func aJobWaitsForAnAddressAndKeepsItUntilItEnds() async throws {
+        let gateway = try #require(IPv4Address("10.42.0.1"))
+        let subnet = try #require(IPv4Prefix("10.42.0.0/16"))
+        let range = try #require(IPv4Range("10.42.0.7-10.42.0.7"))
+        let bench = try await Bench.started { $0.network = NodeNetwork(subnet: subnet, range: range, gateway: gateway) }
+        let first = try await bench.running(Self.own("first"))
+        let network = bench.host.container(bench.key(first))?.plan.network
+        #expect(network?.address.description == "10.42.0.7/16" && network?.gateway == gateway)
+        let plain = try await bench.running(Bench.specification("plain"))
+        #expect(bench.host.container(bench.key(plain))?.plan.network == nil)
+
+        let second = try await bench.submit(Self.own("second"))
+        let waiting = try await bench.until(second, "it says why") { $0.message.hasPrefix("Waits for an address") }
+        #expect(waiting.message.contains("all addresses of the node's range 10.42.0.7-10.42.0.7 are taken"))
+        #expect(await bench.controller.claims[second] == nil, "a job that waits keeps no room")
+        bench.host.end(bench.key(first), .exited(code: 0))
+        await bench.gone(first)
+        await bench.advance(1)
+        try await bench.until(second, "it runs") { $0.state == .running }
+        #expect(try await bench.job(second).address?.description == "10.42.0.7/16")
+        await bench.stop()
+    }
+
+    @Test func aNodeWithoutABridgeCanNeverRunAJobWithAnAddress() async throws {
+        let bench = try await Bench.started()
+        #expect(await bench.controller.impossibility(Self.own("own"))?.contains("set network.bridge") == true)
+        let id = try await bench.submit(Self.own("own"))
+        try await bench.until(id, "it says why") { $0.message.contains("no bridge") }
+        #expect(bench.host.running.isEmpty)
         await bench.stop()
     }
 

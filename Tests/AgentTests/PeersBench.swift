@@ -14,7 +14,7 @@ import Transport
 /// Agents that talk to each other over TLS on the loopback: the real connections and servers around a recording inside.
 final class PeersBench: Sendable {
     let authority: CertificateAuthority
-    private static let now = Timestamp(seconds: Double(Int(Date().timeIntervalSince1970)))
+    static let now = Timestamp(seconds: Double(Int(Date().timeIntervalSince1970)))
     private let agents = Mutex<[PeersAgent]>([])
 
     private init() throws {
@@ -154,10 +154,10 @@ final class PeersAgent: Sendable {
     var asMember: PeerMember { PeerMember(node: node, member: member, address: address, isVoter: true) }
 
     /// Listens, again on the port that it had before.
-    func start() async throws {
+    func start(refusing revocations: RevocationList = RevocationList()) async throws {
         let server = RPCServer(
             configuration: RPCServerConfiguration(software: "godwitd test"),
-            tls: try TLSContext(.server, identity),
+            tls: try TLSContext(.server, identity, revocations: revocations),
             group: MultiThreadedEventLoopGroup.singleton,
             handler: handler
         )
@@ -226,8 +226,6 @@ final class RecordingDelegate: PeerDelegate {
         return JoinAnswer(members: [member], leader: NodeID(rawValue: "a"), keyring: [1, 2, 3], index: 7)
     }
 
-    func leave(_ request: LeaveRequest) async throws -> UInt64 { UInt64(request.reason.utf8.count) }
-
     func exchange(_ gossip: [UInt8], with node: NodeID) async throws -> [UInt8] { Array(gossip.reversed()) }
 
     func standing() -> PeerStanding {
@@ -293,6 +291,10 @@ final class FixedRouting: CallRouting {
     func isUpToDate() async -> Bool { state.withLock { $0.leader == .here && !$0.isDeposed } }
     /// Says that it leads and is wrong.
     func depose() { state.withLock { $0.isDeposed = true } }
+
+    func holder(ofCheckpoint generation: UInt32, of reference: String) async -> JobHolder {
+        state.withLock { $0.holders["\(reference)/\(generation)"] ?? .unknown }
+    }
 
     func leader() async -> LeaderView {
         state.withLock { state in

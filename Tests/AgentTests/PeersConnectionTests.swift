@@ -68,13 +68,6 @@ struct PeersConnectionTests {
             )
             #expect(try await link.exchange([1, 2, 3], with: other, timeout: Self.wait) == [3, 2, 1])
             #expect(try await link.ping(other, timeout: Self.wait) == agents[1].delegate.standing())
-            agents[1].routing.lead(.here)
-            let leaving = LeaveRequest(node: agents[0].node, reason: "retired")
-            #expect(try await link.leave(leaving, through: other, timeout: Self.wait) == 7)
-            let foreign = LeaveRequest(node: other, reason: "retired")
-            let failure = await failure { _ = try await link.leave(foreign, through: other, timeout: Self.wait) }
-            #expect(failure?.code == .forbidden)
-            #expect(failure?.message.contains("a node can only leave itself") == true)
             #expect(link.statistics.connections == 1)
         }
     }
@@ -220,6 +213,31 @@ struct PeersConnectionTests {
             #expect(refusals == 1)
             let failure = await failure { _ = try await agents[0].link.ping(agents[1].node, timeout: Self.wait) }
             #expect(failure == RPCFailure(.forbidden, "the certificate of node a was revoked"))
+        }
+    }
+
+    @Test func `Whose certificate is revoked reads so, until it is let in again or the other has left`() async throws {
+        try await PeersBench.with(["a", "b"]) { bench, agents in
+            let revocations = RevocationList()
+            let uri = try bench.identity(of: agents[0].node).identity.uri
+            revocations.replace(with: [.identity(uri, issuedUntil: PeersBench.now + .seconds(1))])
+            await agents[1].stop()
+            try await agents[1].start(refusing: revocations)
+            agents[0].link.send([[1]], to: agents[1].member)
+            let refusals = PeerRefusals()
+            for await event in agents[0].events {
+                refusals.note(event)
+                if case .certificateRefused = event { break }
+            }
+            let told = refusals.problems
+            #expect(told.count == 1 && told[0].hasPrefix("Node b cannot be reached: "), "\(told)")
+            #expect(told[0].contains("it was revoked") && told[0].contains("godwit ca issue"), "\(told)")
+            refusals.note(.connected(agents[1].node))
+            #expect(refusals.problems.isEmpty)
+            refusals.note(.refused(agents[1].node, RPCFailure(.conflict, "it is of another history")))
+            #expect(refusals.problems == ["Node b refuses this agent: it is of another history."])
+            refusals.forget(agents[1].node)
+            #expect(refusals.problems.isEmpty)
         }
     }
 

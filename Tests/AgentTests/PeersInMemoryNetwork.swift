@@ -97,12 +97,14 @@ final class PeersInMemoryNetwork: Sendable {
         private func call<Reply: SwiftProtobuf.Message>(
             _ method: WireMethod,
             _ message: some SwiftProtobuf.Message,
-            _ node: NodeID
+            _ node: NodeID,
+            _ timeout: Duration
         ) async throws -> Reply {
             let answer = Answer()
             try await perform(
                 request(method, ByteBuffer(bytes: try message.serializedBytes() as [UInt8])),
                 node,
+                deadline: .now + timeout,
                 answer
             )
             guard let bytes = answer.bytes else {
@@ -111,21 +113,46 @@ final class PeersInMemoryNetwork: Sendable {
             return try Reply(serializedBytes: bytes.readableBytesSpan)
         }
 
+        /// Has the other agent handle a call.
+        ///
+        /// As over a connection, who asks goes on when its time is over or when it is cancelled; the handler is cancelled then.
         private func perform(
             _ request: RPCRequest,
             _ node: NodeID,
-            deadline: ContinuousClock.Instant? = nil,
+            deadline: ContinuousClock.Instant?,
             _ sink: any RPCSink
         ) async throws {
             guard let handler = network.handler(of: node, for: self.node) else {
                 throw RPCFailure(.unavailable, "node \(node) cannot be reached: the way is cut", wasNotBegun: true)
             }
             if let answer = handler.answerAtOnce(request) { return sink.reply(answer) }
-            do {
-                try await handler.handle(RPCCall(request: request, deadline: deadline, sink: sink))
-            } catch is CancellationError {
-                throw RPCFailure(.cancelled, "the call was cancelled")
+            let reader = Reader(sink)
+            let call = RPCCall(request: request, deadline: deadline, sink: reader)
+            let (ends, end) = AsyncStream<RPCFailure?>.makeStream(bufferingPolicy: .bufferingOldest(1))
+            let handling = Task(name: "call.handle") {
+                do {
+                    try await handler.handle(call)
+                    end.yield(nil)
+                } catch {
+                    end.yield(error as? RPCFailure ?? RPCFailure(.internal, "\(error)"))
+                }
             }
+            let timing = deadline.map { deadline in
+                Task(name: "call.time") {
+                    try? await Task.sleep(until: deadline, clock: .continuous)  // polls: the time limit of the call
+                    end.yield(RPCFailure(.deadlineExceeded, "node \(node) has not answered in time"))
+                }
+            }
+            defer {
+                handling.cancel()
+                timing?.cancel()
+                reader.leave()
+            }
+            for await failure in ends {
+                if let failure { throw failure }
+                return
+            }
+            throw RPCFailure(.cancelled, "the call was cancelled")
         }
 
         func propose(_ commands: [[UInt8]], to node: NodeID, timeout: Duration) async throws -> ProposeAnswer {
@@ -133,20 +160,14 @@ final class PeersInMemoryNetwork: Sendable {
                 request.commands = commands.map { .init($0) }
                 request.lineage = directory.lineage ?? 0
             }
-            let reply: WireProposeReply = try await call(.propose, request, node)
+            let reply: WireProposeReply = try await call(.propose, request, node, timeout)
             return try ProposeAnswer(reply, commandCount: commands.count)
         }
 
         /// The host of the address is the node's name.
         func join(_ request: JoinRequest, at address: PeerAddress, timeout: Duration) async throws -> JoinAnswer {
-            let reply: WireJoinReply = try await call(.join, request.wire, NodeID(rawValue: address.host))
+            let reply: WireJoinReply = try await call(.join, request.wire, NodeID(rawValue: address.host), timeout)
             return try JoinAnswer(reply)
-        }
-
-        func leave(_ request: LeaveRequest, through node: NodeID, timeout: Duration) async throws -> UInt64 {
-            let wire = WireLeaveRequest.with { ($0.node, $0.reason) = (request.node.rawValue, request.reason) }
-            let reply: WireLeaveReply = try await call(.leave, wire, node)
-            return reply.index
         }
 
         func exchange(_ gossip: [UInt8], with node: NodeID, timeout: Duration) async throws -> [UInt8] {
@@ -156,14 +177,15 @@ final class PeersInMemoryNetwork: Sendable {
                     request.state = .init(gossip)
                     request.lineage = directory.lineage ?? 0
                 },
-                node
+                node,
+                timeout
             )
             return [UInt8](reply.state)
         }
 
         func ping(_ node: NodeID, timeout: Duration) async throws -> PeerStanding {
             let question = WirePeerPing.with { $0.member = member.rawValue }
-            let reply: WirePeerPong = try await call(.peerPing, question, node)
+            let reply: WirePeerPong = try await call(.peerPing, question, node, timeout)
             return PeerStanding(reply)
         }
 
@@ -171,14 +193,82 @@ final class PeersInMemoryNetwork: Sendable {
             let reply: WireRenewReply = try await call(
                 .renew,
                 WireRenewRequest.with { $0.request = .init(request) },
-                node
+                node,
+                timeout
             )
             return [UInt8](reply.certificates)
+        }
+
+        func fetchCopy(
+            _ request: CopyRequest,
+            from node: NodeID,
+            receiving receive: @escaping @Sendable (CopyPiece) async throws -> Void
+        ) async throws {
+            let wire = request.wire(lineage: directory.lineage ?? 0)
+            let network = network
+            let from = self.node
+            let pieces = Pieces { bytes in
+                // The line may be cut between two pieces.
+                guard network.handler(of: node, for: from) != nil else {
+                    throw RPCFailure(.unavailable, "node \(node) cannot be reached: the way is cut")
+                }
+                try await receive(CopyPiece(try WireCopyFetchReply(serializedBytes: bytes.readableBytesSpan)))
+            }
+            let call = self.request(.copyFetch, ByteBuffer(bytes: try wire.serializedBytes() as [UInt8]))
+            do { try await perform(call, node, deadline: nil, pieces) } catch {
+                // What went wrong here is not what the other agent says of it.
+                throw pieces.failure ?? error
+            }
+        }
+
+        func checkCopy(
+            _ job: JobID,
+            _ generation: CheckpointGeneration,
+            on node: NodeID,
+            receiving receive: @escaping @Sendable (CopyCheck) async throws -> Void
+        ) async throws {
+            let wire = WireCopyCheckRequest.with {
+                ($0.job, $0.generation) = (job.rawValue, generation.rawValue)
+                $0.lineage = directory.lineage ?? 0
+            }
+            let pieces = Pieces { bytes in
+                try await receive(CopyCheck(try WireCopyCheckReply(serializedBytes: bytes.readableBytesSpan)))
+            }
+            let call = self.request(.copyCheck, ByteBuffer(bytes: try wire.serializedBytes() as [UInt8]))
+            do { try await perform(call, node, deadline: nil, pieces) } catch { throw pieces.failure ?? error }
         }
 
         func forward(_ call: ForwardedCall, to node: NodeID, answering sink: any RPCSink) async throws {
             let payload = ByteBuffer(bytes: try call.wire.serializedBytes() as [UInt8])
             try await perform(request(.forward, payload), node, deadline: call.deadline, sink)
+        }
+    }
+
+    /// Passes answers on to who asked, as long as somebody waits for them.
+    private final class Reader: RPCSink {
+        private let sink: Mutex<(any RPCSink)?>
+
+        init(_ sink: any RPCSink) { self.sink = Mutex(sink) }
+        func reply(_ bytes: ByteBuffer) { sink.withLock { $0?.reply(bytes) } }
+        func send(_ bytes: ByteBuffer) async throws {
+            guard let sink = sink.withLock({ $0 }) else { throw CancellationError() }
+            try await sink.send(bytes)
+        }
+        func leave() { sink.withLock { $0 = nil } }
+    }
+
+    /// Hands on the messages of a stream, and keeps what their receiver throws.
+    private final class Pieces: RPCSink {
+        private let receive: @Sendable (ByteBuffer) async throws -> Void
+        private let state = Mutex<(any Error)?>(nil)
+        var failure: (any Error)? { state.withLock { $0 } }
+        init(_ receive: @escaping @Sendable (ByteBuffer) async throws -> Void) { self.receive = receive }
+        func reply(_ bytes: ByteBuffer) {}
+        func send(_ bytes: ByteBuffer) async throws {
+            do { try await receive(bytes) } catch {
+                state.withLock { $0 = error }
+                throw error
+            }
         }
     }
 

@@ -527,8 +527,12 @@ struct PeersRoutingTests {
     }
 
     @Test func `Every method has its place`() {
-        #expect(WireMethod.allCases.filter(\.isStreamed) == [.jobWatch, .jobLogs, .clusterEvents])
-        #expect(WireMethod.allCases.filter { $0.place == .leader && !$0.isBetweenPeers }.count == 13)
+        let streamed: [WireMethod] = [
+            .jobWatch, .jobLogs, .clusterEvents, .checkpointVerify, .checkpointExport, .copyFetch, .copyCheck,
+            .migrationFetch, .migrationFrames,
+        ]
+        #expect(WireMethod.allCases.filter(\.isStreamed) == streamed)
+        #expect(WireMethod.allCases.filter { $0.place == .leader && !$0.isBetweenPeers }.count == 15)
         #expect(WireMethod.allCases.filter { $0.place == .jobsNode(elseHere: false) } == [.jobLogs, .jobResize])
     }
 }

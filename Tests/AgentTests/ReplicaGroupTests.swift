@@ -259,6 +259,18 @@ struct ReplicaGroupTests {
         await network.close()
     }
 
+    @Test func anAgentThatIsBeingStoppedHandsOverToo() async throws {
+        let network = Network()
+        let replicas = try await Self.group(of: 3, voters: 3, on: network)
+        let stopping = Task {
+            unsafe withUnsafeCurrentTask { task in unsafe task?.cancel() }
+            await replicas[0].handOver()
+        }
+        await stopping.value
+        #expect(await !replicas[0].status.isLeader)
+        await network.close()
+    }
+
     @Test func theLogOfAnAgentThatKeptItsCommandsAloneBecomesTheGroupsBeginning() async throws {
         var state = ClusterState()
         let commands = (1...3).map(Self.submission)

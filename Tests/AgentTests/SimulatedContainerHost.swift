@@ -1,3 +1,4 @@
+import Checkpointing
 import ClusterModel
 import LinuxSystem
 import ResourceSamples
@@ -40,9 +41,11 @@ final class SimulatedContainerHost: ContainerHost {
         var journal: [String] = []
         var waiters: [ContainerKey: [UInt64: CheckedContinuation<ContainerExit, Never>]] = [:]
         var lastWaiter: UInt64 = 0
+        var arriving: [ContainerKey: [CheckedContinuation<MemoryArrival?, Never>]] = [:]
         var found: [ContainerKey: [Int]] = [:]
         var hasLayer = true
         var forgotten: [JobID] = []
+        var held: [ContainerKey: CheckpointFolders] = [:]
         var archived: Set<JobID> = []
     }
 
@@ -178,9 +181,31 @@ final class SimulatedContainerHost: ContainerHost {
         try make(plan, images: nil)
     }
 
-    func restore(_ plan: ContainerPlan, images: String, layer: String?) async throws {
+    func restore(_ plan: ContainerPlan, images: String, layer: String?, pages: (any PageSource)?) async throws {
         try await perform(.restore, plan.key, layer == nil ? "" : "with layer")
         try make(plan, images: images)
+        if pages != nil { state.withLock { $0.arriving[plan.key] = [] } }
+    }
+
+    var lazyRestoreObstacle: String? { nil }
+
+    func memoryArrival(of key: ContainerKey) async -> MemoryArrival? {
+        await withCheckedContinuation { continuation in
+            let isAwaited = state.withLock { state in
+                guard state.arriving[key] != nil else { return false }
+                state.arriving[key]?.append(continuation)
+                return true
+            }
+            if !isAwaited { continuation.resume(returning: nil) }
+        }
+    }
+
+    /// Ends the arrival of a container's memory.
+    func endArrival(of key: ContainerKey, _ end: MemoryArrival.End) {
+        let waiters = state.withLock { $0.arriving.removeValue(forKey: key) ?? [] }
+        for waiter in waiters {
+            waiter.resume(returning: MemoryArrival(end: end, bytes: .gibibytes(1), duration: .seconds(2)))
+        }
     }
 
     private func make(_ plan: ContainerPlan, images: String?) throws {
@@ -313,7 +338,17 @@ final class SimulatedContainerHost: ContainerHost {
         return CheckpointFolders(root: "/memory/\(key)-restore")
     }
 
-    func removeFolders(_ folders: CheckpointFolders) async { try? await perform(.removeFolders) }
+    func removeFolders(_ folders: CheckpointFolders) async {
+        try? await perform(.removeFolders)
+        state.withLock { state in state.held = state.held.filter { $0.value.root != folders.root } }
+    }
+
+    func heldFolders(_ key: ContainerKey) -> CheckpointFolders? { state.withLock { $0.held[key] } }
+
+    /// Leaves the dump of a move there, as an agent that was killed.
+    func leaveHeld(_ key: ContainerKey) {
+        state.withLock { $0.held[key] = CheckpointFolders(root: "/memory/\(key)-migration") }
+    }
 
     private func existing(_ key: ContainerKey, _ body: (inout Container) -> Void) throws {
         guard container(key)?.exit == nil, container(key) != nil else {

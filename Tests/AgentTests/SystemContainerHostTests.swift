@@ -179,7 +179,7 @@ struct SystemContainerHostTests {
             try FileSystem.writeAtomically(old, to: "\(dump)/godwit-image")
             try FileSystem.writeAtomically("{}", to: "\(dump)/godwit-container.json")
             let problem = await #expect(throws: RestoreProblem.self) {
-                try await second.restore(plan("j1", 4), images: dump, layer: nil)
+                try await second.restore(plan("j1", 4), images: dump, layer: nil, pages: nil)
             }
             guard case .unavailable(let reason)? = problem else {
                 Issue.record("the checkpoint itself was blamed: \(String(describing: problem))")

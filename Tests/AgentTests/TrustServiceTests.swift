@@ -156,4 +156,24 @@ struct TrustServiceTests {
         #expect(objection("bb", nodes)?.contains("plover, stint") == true)
         #expect(objection("bb", nodes, isForced: true) == nil && objection("bb", []) == nil)
     }
+
+    @Test func `A node that was shut out while it had the key of gossip asks for another key, once`() {
+        let made = Timestamp(seconds: 1_790_000_000)
+        func isKnownOutside(_ subject: ClusterState::Revocation.Subject, revoked: Double, step: Double) -> Bool {
+            LeaderService.isKnownOutside(
+                StoredKeyring(version: 1, secret: SecretBytes([1]), time: made + .seconds(step)),
+                [ClusterState::Revocation(subject, by: UserID(rawValue: "ada"), time: made + .seconds(revoked))],
+                pause: .seconds(10)
+            )
+        }
+        let ruff = ClusterState::Revocation.Subject.identity("spiffe://flock/site/coast/node/ruff")
+        #expect(isKnownOutside(ruff, revoked: 3600, step: 0))
+        // While the key was on its way to all.
+        #expect(isKnownOutside(ruff, revoked: 5, step: 21))
+        // The key was made because of it, or later.
+        #expect(!isKnownOutside(ruff, revoked: -0.5, step: 20))
+        #expect(!isKnownOutside(ruff, revoked: -3600, step: 20))
+        #expect(!isKnownOutside(.identity("spiffe://flock/user/ada"), revoked: 3600, step: 0))
+        #expect(!isKnownOutside(.certificate(serial: "17", issuer: ""), revoked: 3600, step: 0))
+    }
 }

@@ -47,6 +47,29 @@ struct WireJobsTests {
         $0.objective = .cpuTime(amount: .seconds(40), frame: .seconds(100))
     }
 
+    @Test func aJobShowsTheAddressOfItsOwnUntilItEnds() throws {
+        let network = NodeNetwork(
+            subnet: try #require(IPv4Prefix("10.42.0.0/16")),
+            range: try #require(IPv4Range("10.42.0.7-10.42.0.9"))
+        )
+        let wanting = Bench.specification("own") { $0.network = .init() }
+        #expect(try Self.record(wanting).wireSummary(standing: nil, now: Self.start).address.isEmpty)
+        let begun = [
+            Command.begin(job: Self.id, node: Bench.node, time: Self.start + .seconds(1), network: network)
+        ]
+        let running = try Self.record(wanting, begun)
+        #expect(running.wireSummary(standing: nil, now: Self.start).address == "10.42.0.7/16")
+        let ended = Command.exited(
+            job: Self.id,
+            incarnation: Self.first,
+            exit: .exited(code: 0),
+            consumed: nil,
+            time: Self.start + .seconds(3)
+        )
+        let over = try Self.record(wanting, begun + [ended])
+        #expect(over.wireSummary(standing: nil, now: Self.start).address.isEmpty)
+    }
+
     @Test func aQueuedJobShowsWhoSubmittedItAndNothingThatIsNot() throws {
         let summary = try Self.record(Bench.specification("solver")).wireSummary(standing: nil, now: Self.start)
         #expect(summary.id == "job1aaaaaaaa")

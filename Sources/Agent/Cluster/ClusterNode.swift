@@ -1,6 +1,8 @@
 import AgentConfiguration
 import ClusterModel
 import ClusterState
+import struct Containers.HeldFrames
+import ImageStore
 import Logging
 import Raft
 import ServiceLifecycle
@@ -22,6 +24,10 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     private let offer: NodeOffer
     /// Renews the certificates of others; nil on most agents.
     private let issuer: CertificateIssuer?
+    /// Sends checkpoints of this node to others; nil on an agent without any.
+    private let copies: CopySender?
+    private let keeper: CopyKeeper?
+    private let desk: MigrationDesk?
     private let logger: Logger
     private let now: @Sendable () -> Timestamp
 
@@ -35,14 +41,20 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         var isAlone = true
         /// Whether the first other member is being taken in: from before that on, this one's right to run must end some day.
         var isTakingIn = false
+        /// Members that are to become learners.
+        var entering: Set<RaftMemberID> = []
         /// Where others reach this agent; known when it listens.
         var address: PeerAddress?
+        /// What the directory was told last.
+        var learned: (nodes: [NodeRecord], membership: Raft.Membership)?
         /// Nodes that left, whose members are out of the group.
         var departed: [NodeID: RaftMemberID] = [:]
     }
 
     /// Deliveries that may wait to be taken in; Raft repeats what is dropped.
     private static let inboxLimit = 4096
+    /// How far this node's state may be behind that of a node that takes a job from here.
+    private static let moveIsKnownWithin: Duration = .seconds(5)
 
     init(
         facts: NodeFacts,
@@ -55,6 +67,9 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         gossip: GossipService,
         offer: NodeOffer,
         issuer: CertificateIssuer? = nil,
+        copies: CopySender? = nil,
+        keeper: CopyKeeper? = nil,
+        desk: MigrationDesk? = nil,
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp
     ) {
@@ -68,6 +83,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         self.gossip = gossip
         self.offer = offer
         self.issuer = issuer
+        (self.copies, self.keeper) = (copies, keeper)
+        self.desk = desk
         self.logger = logger
         self.now = now
         (inbox, inboxEntry) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.inboxLimit))
@@ -105,7 +122,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
 
     /// Becomes a member of the cluster whose agents are at the seeds, unless it is one already; tries until it is cancelled.
     func join() async throws {
-        guard await replica.status.membership.members.isEmpty else { return }
+        guard await replica.status.membership.isEmpty else { return }
         guard let address = view.withLock(\.address) else { preconditionFailure("an agent joins after it listens") }
         var pause: Duration = .milliseconds(200)
         while true {
@@ -150,8 +167,6 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
                 try? await Task.sleep(for: self.fence.period)
             }
         }
-        // A leader that stops hands over, so that nobody has to wait for an election.
-        await replica.handOver()
         await replica.hurry()
         inboxEntry.finish()
     }
@@ -190,9 +205,14 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         // Until there is a log, what was said at the join counts.
         if let lineage = await replica.lineage { directory.lineage = lineage }
         // Until a node that leaves is out of the group, its vote is needed.
-        let records = await replica.state.nodes.filter {
-            $0.state != .left || voters.contains(RaftMemberID(rawValue: $0.member))
+        let known = await replica.state.nodes
+        // Once a second, and mostly nothing is new; the same list as before is found to be so at once.
+        let isNew = view.withLock { view in
+            defer { view.learned = (known, voters) }
+            return view.learned.map { $0.nodes != known || $0.membership != voters } ?? true
         }
+        guard isNew else { return }
+        let records = known.filter { $0.state != .left || voters.contains(RaftMemberID(rawValue: $0.member)) }
         directory.replace(
             with: records.compactMap { record in
                 guard let address = try? PeerAddress(record.address) else { return nil }
@@ -228,11 +248,12 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     private func register() async {
         guard fence.mayRun else { return }
         let state = await replica.state
-        let wanted = registration(isReady: true)
+        let wanted = registration(isReady: true, version: state.version)
         if let record = state.node(facts.node), record.state == .active, record.member == wanted.member,
             record.address == wanted.address, record.vcpus == wanted.vcpus, record.memory == wanted.memory,
             record.deviceCount == wanted.deviceCount, record.version == wanted.version,
-            record.takesJobs == wanted.takesJobs, record.labels == wanted.labels
+            record.takesJobs == wanted.takesJobs, record.labels == wanted.labels,
+            record.network == wanted.network, record.platform == wanted.platform
         {
             return
         }
@@ -248,7 +269,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         }
     }
 
-    private func registration(isReady: Bool) -> NodeRegistration {
+    /// `version` is that of the cluster: before version 5 nobody is told of a network, before version 6 of the platform.
+    private func registration(isReady: Bool, version: Int) -> NodeRegistration {
         NodeRegistration(
             node: facts.node,
             member: replica.member.rawValue,
@@ -259,6 +281,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             memory: offer.memory,
             deviceCount: offer.deviceCount,
             takesJobs: offer.takesJobs && offer.hasRoom(),
+            network: version >= 5 ? offer.network : nil,
+            platform: version >= 6 ? offer.platform : nil,
             labels: offer.labels,
             isReady: isReady,
             time: now()
@@ -293,7 +317,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         guard await replica.isUpToDate() else { throw RPCFailure(.unavailable, "this agent does not lead; try again") }
         // Until the first other node comes, an agent alone needs no list of nodes.
         if await replica.state.node(facts.node) == nil {
-            try await accepted(.registerNode(registration(isReady: true)))
+            try await accepted(.registerNode(registration(isReady: true, version: replica.state.version)))
         }
         try await accepted(
             .registerNode(
@@ -344,14 +368,18 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         if let refusal = try await replica.propose(command).refusal { throw RPCFailure(refusal) }
     }
 
-    /// Makes it a learner; another change may be under way for a moment.
+    /// Makes it a learner, together with all others that wait for that; another change may be under way for a moment.
     private func makeMember(_ member: RaftMemberID) async throws {
+        view.withLock { _ = $0.entering.insert(member) }
+        defer { view.withLock { _ = $0.entering.remove(member) } }
         let deadline = ContinuousClock.now + .seconds(10)
         while true {
             let status = await replica.status
             if status.membership.contains(member) { return }
             do throws(MembershipError) {
-                _ = try await replica.changeMembership(MembershipChange([.learner(member)]))
+                let others = view.withLock { $0.entering.filter { $0 != member && !status.membership.contains($0) } }
+                let steps = ([member] + others.sorted()).map { MembershipChange.Step.learner($0) }
+                _ = try await replica.changeMembership(MembershipChange(steps))
                 return
             } catch {
                 guard case .changeInProgress = error, ContinuousClock.now < deadline else {
@@ -360,11 +388,6 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
                 try await Task.sleep(for: .milliseconds(20))
             }
         }
-    }
-
-    func leave(_ request: LeaveRequest) async throws -> UInt64 {
-        try await accepted(.nodeLeft(NodeDeparture(node: request.node, time: now())))
-        return await replica.status.lastIndex
     }
 
     func renew(
@@ -379,6 +402,55 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
             )
         }
         return try await issuer.answer(request, from: identity, certificate)
+    }
+
+    func sendMigration(
+        _ request: MigrationRequest,
+        to node: NodeID,
+        _ sink: (MigrationPart) async throws -> Void
+    ) async throws {
+        guard let desk else { throw RPCFailure(.notFound, "node \(facts.node) runs no jobs") }
+        // It is the job's memory as it is: for nobody but its destination, which may know of the move a moment before this node does.
+        let end = ContinuousClock.now + Self.moveIsKnownWithin
+        while await replica.state.job(request.job)?.migration?.isMove(request.number, to: node) != true {
+            guard ContinuousClock.now < end else {
+                throw RPCFailure(.notFound, "job \(request.job) does not move from here to node \(node)")
+            }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        try await desk.send(request, sink)
+    }
+
+    func sendFrames(
+        of request: MigrationRequest,
+        to node: NodeID,
+        _ sink: (HeldFrames) async throws -> Void
+    ) async throws {
+        guard let desk else { throw RPCFailure(.notFound, "node \(facts.node) runs no jobs") }
+        try await desk.frames.send(request, to: node, sink)
+    }
+
+    func sendPages(_ request: PagesRequest, to node: NodeID) async throws -> [DumpPiece] {
+        guard let desk else { throw RPCFailure(.notFound, "node \(facts.node) runs no jobs") }
+        // It is handed over by then, which this node knew first.
+        guard await replica.state.job(request.job)?.migration?.isMove(request.number, to: node) == true else {
+            throw RPCFailure(.notFound, "job \(request.job) does not move from here to node \(node)")
+        }
+        return try await desk.pages(request)
+    }
+
+    func sendCopy(_ request: CopyRequest, _ sink: (CopyPiece) async throws -> Void) async throws {
+        guard let copies else { throw RPCFailure(.notFound, "node \(facts.node) keeps no checkpoints") }
+        try await copies.send(request, sink)
+    }
+
+    func checkCopy(
+        _ job: JobID,
+        _ generation: CheckpointGeneration,
+        _ sink: (CopyCheck) async throws -> Void
+    ) async throws {
+        guard let keeper else { throw RPCFailure(.notFound, "node \(facts.node) keeps no checkpoints") }
+        try await keeper.check(job, generation, sink)
     }
 
     func hasLeft(_ node: NodeID, member: RaftMemberID) -> Bool { view.withLock { $0.departed[node] == member } }
@@ -419,6 +491,18 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         guard record.state.mayHaveContainer, let holder = record.node else { return .nobody }
         return holder == facts.node ? .here : .at(holder)
     }
+
+    func holder(ofCheckpoint generation: UInt32, of reference: String) async -> JobHolder {
+        let state = await replica.state
+        guard let record = try? state.resolve(reference) else { return .unknown }
+        let entry =
+            generation == 0
+            ? record.newestGoodCheckpoint : record.checkpoint(CheckpointGeneration(rawValue: generation))
+        guard let holders = entry?.holders else { return .unknown }
+        if holders.contains(facts.node) { return .here }
+        let live = holders.first { state.node($0)?.state.isLive == true }
+        return live.map { .at($0) } ?? .nobody
+    }
 }
 
 /// What a node offers to jobs.
@@ -427,15 +511,23 @@ struct NodeOffer: Sendable {
     var memory: ByteCount
     var deviceCount: Int
     var takesJobs: Bool
+    /// What containers with an address of their own get here.
+    var network: NodeNetwork?
+    /// What the memory of containers depends on here.
+    var platform: NodePlatform?
     /// Whether there is room on the disk for another container now.
     var hasRoom: @Sendable () -> Bool = { true }
     /// Whether the leader may give the node a vote.
     var mayVote: Bool
     /// Whether the node renews the certificates of others.
     var isIssuer = false
+    /// Labels that come and go: that there is no room for copies of checkpoints.
+    var passingLabels: @Sendable () -> [JobSpecification.Label] = { [] }
 
     /// What of it the others see as labels, by key.
-    var labels: [JobSpecification.Label] { (isIssuer ? [Self.issues] : []) + (mayVote ? [] : [Self.noVote]) }
+    var labels: [JobSpecification.Label] {
+        passingLabels() + (isIssuer ? [Self.issues] : []) + (mayVote ? [] : [Self.noVote])
+    }
 
     /// The label by which the others know that a node renews certificates.
     static let issues = JobSpecification.Label(key: "godwit-issuer", value: "yes")

@@ -53,7 +53,7 @@ struct ClusterRecovery: Sendable {
                 forgotten += outcome.acceptance?.pruned ?? []
             }
         }
-        guard !membership.members.isEmpty else {
+        guard !membership.isEmpty else {
             throw Refusal(
                 description:
                     "This node was to join a cluster and has not heard from it yet: its log is empty. Recover another node."

@@ -165,6 +165,29 @@ final class DepartureService: Service {
 
     // MARK: Being removed, and others that leave
 
+    /// Begins what an agent does among others, unless its node was removed: what waits for a leader then would wait for ever.
+    ///
+    /// - Returns: whether it was done; else ``reason`` says why not, and the replica is closed.
+    func begin(_ body: @escaping @Sendable () async throws -> Void) async throws -> Bool {
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                try await body()
+                return true
+            }
+            group.addTask {
+                while self.reason == nil {
+                    await self.look()
+                    try await Task.sleep(for: self.period)
+                }
+                return false
+            }
+            let isDone = try await group.next() ?? false
+            group.cancelAll()
+            if !isDone { await replica.close() }
+            return isDone
+        }
+    }
+
     func run() async throws {
         await cancelWhenGracefulShutdown {
             while !Task.isCancelled {

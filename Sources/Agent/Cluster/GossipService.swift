@@ -30,6 +30,8 @@ final class GossipService: Service, GossipStreams {
         var hasLeft = false
         /// Numeric addresses of the nodes' names, so that a name is looked up once.
         var resolved: [String: MemberEndpoint] = [:]
+        /// The nodes that the pools follow, and the records from which they were made.
+        var followed: (records: [NodeRecord], nodes: [GossipNode], isComplete: Bool)?
     }
 
     private let state = Mutex(State())
@@ -109,11 +111,19 @@ final class GossipService: Service, GossipStreams {
 
     /// Takes part in the pools that the cluster's nodes, as they are now, ask for.
     private func follow(_ pools: GossipPools) async {
-        var nodes: [GossipNode] = []
-        for record in await replica.state.nodes where record.state != .left {
-            let plan = PoolPlan.Node(node: record.node, site: record.site, isGateway: record.role == .gateway)
-            // Who is lost is expected in its pool, and not asked for it.
-            nodes.append(GossipNode(plan: plan, endpoint: record.state.isLive ? await endpoint(of: record) : nil))
+        let records = await replica.state.nodes
+        // Twice a second, and mostly nothing is new; names that could not be resolved are tried again.
+        let known = state.withLock { $0.followed }.flatMap { $0.records == records && $0.isComplete ? $0.nodes : nil }
+        var nodes = known ?? []
+        if known == nil {
+            for record in records where record.state != .left {
+                let plan = PoolPlan.Node(node: record.node, site: record.site, isGateway: record.role == .gateway)
+                // Who is lost is expected in its pool, and not asked for it.
+                nodes.append(GossipNode(plan: plan, endpoint: record.state.isLive ? await endpoint(of: record) : nil))
+            }
+            let expected = records.count { $0.state.isLive }
+            let isComplete = nodes.count { $0.endpoint != nil } == expected
+            state.withLock { $0.followed = (records, nodes, isComplete) }
         }
         do { try await pools.follow(nodes) } catch {
             logger.warning("gossip.failed", metadata: ["error": "\(error)"])

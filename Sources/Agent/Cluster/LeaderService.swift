@@ -4,10 +4,12 @@ import Logging
 import Placement
 import Raft
 import ServiceLifecycle
+import TLS
 import Transport
 
 /// What the leader does for all: places queued jobs, declares nodes lost, and chooses who votes. On other members it only looks.
 actor LeaderService: Service {
+    private let cluster: ClusterID
     private let node: NodeID
     private let replica: Replica
     private let hub: ChangeHub
@@ -23,6 +25,8 @@ actor LeaderService: Service {
     private var condemned: Set<NodeID> = []
     /// Since when members have answered without a break, as this leader saw it.
     private var seen: [RaftMemberID: ContinuousClock.Instant] = [:]
+    /// Members whose certificates are being revoked, and until when the replicated state need not say so.
+    private var shutOut: [RaftMemberID: ContinuousClock.Instant] = [:]
     private let voterPlan: VoterPlan
     private var isPassing = false
 
@@ -32,8 +36,11 @@ actor LeaderService: Service {
     private let keyringPause: Duration = .seconds(10)
     /// Nothing new is placed on a node that has not asked for its right to run for so long; it asks once a second.
     private let silenceLimit: Duration = .seconds(4)
+    /// A member that has not answered Raft for so long does not answer: four heartbeats of a learner.
+    private let answerLimit: Duration = .seconds(2)
 
     init(
+        cluster: ClusterID,
         node: NodeID,
         replica: Replica,
         hub: ChangeHub,
@@ -44,6 +51,7 @@ actor LeaderService: Service {
         now: @escaping @Sendable () -> Timestamp,
         steady: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
     ) {
+        self.cluster = cluster
         self.node = node
         self.replica = replica
         self.hub = hub
@@ -56,24 +64,8 @@ actor LeaderService: Service {
     }
 
     nonisolated func run() async throws {
-        let subscription = hub.subscribe()
-        defer { subscription.end() }
-        await cancelWhenGracefulShutdown {
-            await withTaskGroup(of: Void.self) { group in
-                group.addTask(name: "leader.changes") {
-                    for await _ in subscription.changes {
-                        _ = subscription.take()
-                        await self.pass()
-                    }
-                }
-                group.addTask(name: "leader.tick") {
-                    while !Task.isCancelled {
-                        await self.pass()
-                        try? await Task.sleep(for: self.period)
-                    }
-                }
-                await group.waitForAll()
-            }
+        await cancelWhenGracefulShutdown { [self] in
+            await hub.follow("leader", period: period, changed: { _ in await self.pass() }) { await self.pass() }
         }
     }
 
@@ -168,7 +160,8 @@ actor LeaderService: Service {
 
     /// Makes the first keyring, and takes a rotation one step further.
     ///
-    /// A new key is known to all before it is used, and used by all before the older ones go. What is to be done next can be seen from the keyring, so a new leader goes on where the old one stopped.
+    /// A new key is known to all before it is used, and used by all before the older ones go. What is to be done next can be seen from the
+    /// keyring, so a new leader goes on where the old one stopped. A node that is shut out is kept from gossip by a key that it is not told.
     private func tendKeyring() async throws {
         let state = await replica.state
         guard !state.nodes.isEmpty else { return }
@@ -177,6 +170,10 @@ actor LeaderService: Service {
             return try await setKeyring(GossipKeyring.random(), after: 0, at: moment)
         }
         var keyring = try GossipKeyring.decode(stored.secret.bytes.span)
+        if keyring.keyNumbers.count == 1, Self.isKnownOutside(stored, state.revocations, pause: keyringPause) {
+            _ = try keyring.addRandomKey()
+            return try await setKeyring(keyring, after: stored.version, at: moment)
+        }
         guard keyring.keyNumbers.count > 1, moment - stored.time >= keyringPause else { return }
         let newest = keyring.keyNumbers.max() ?? keyring.sendingNumber
         if keyring.sendingNumber != newest {
@@ -185,6 +182,22 @@ actor LeaderService: Service {
             for number in keyring.keyNumbers where number != newest { try keyring.remove(number) }
         }
         try await setKeyring(keyring, after: stored.version, at: moment)
+    }
+
+    /// Whether a node that is shut out has the only key: then it still takes part in gossip until there is another.
+    ///
+    /// The last step of a rotation comes two pauses after its key was made, at least, so who was shut out before that never had the key.
+    static func isKnownOutside(
+        _ stored: StoredKeyring,
+        _ revocations: [ClusterState::Revocation],
+        pause: Duration
+    ) -> Bool {
+        revocations.contains { revocation in
+            guard revocation.time > stored.time - pause * 2, case .identity(let uri) = revocation.subject else {
+                return false
+            }
+            return PeerIdentity.node(inURI: uri) != nil
+        }
     }
 
     private func setKeyring(_ keyring: GossipKeyring, after version: UInt64, at moment: Timestamp) async throws {
@@ -207,9 +220,12 @@ actor LeaderService: Service {
         let state = await replica.state
         let moment = steady()
         let gone = Set(state.nodes.filter { $0.state == .left }.map(\.member))
+        let records = Dictionary(state.nodes.filter { $0.state != .left }.map { ($0.member, $0) }) { first, _ in first }
+        let peers = Dictionary(uniqueKeysWithValues: status.peers.map { ($0.id, $0) })
+        shutOut = shutOut.filter { $0.value > moment }
         var members: [VoterMember] = []
         for member in status.membership.members {
-            let record = state.node(withMember: member.rawValue)
+            let (record, peer) = (records[member.rawValue], peers[member])
             members.append(
                 VoterMember(
                     node: record?.node ?? NodeID(rawValue: "member-\(member)"),
@@ -219,17 +235,15 @@ actor LeaderService: Service {
                     isVoter: status.membership.isVoter(member),
                     standing: standing(
                         of: member,
+                        peer,
+                        isOwn: member == status.member,
                         hasLeft: record == nil && gone.contains(member.rawValue),
-                        status,
+                        revoked: { record.flatMap { state.revocation(of: .identity(identity(of: $0).uri))?.time } },
                         at: moment
                     ),
-                    // One that wants no vote is never ready for it.
-                    isCaughtUp: member == status.member
-                        || record?.label(NodeOffer.noVote.key) != NodeOffer.noVote.value
-                            && status.peers.contains { $0.id == member && $0.match + 1000 >= status.lastIndex },
-                    isAnswering: status.peers.contains {
-                        $0.id == member && $0.contact.duration(to: moment) < .seconds(2)
-                    }
+                    isCaughtUp: member == status.member || peer.map { $0.match + 1000 >= status.lastIndex } ?? false,
+                    isAnswering: peer.map { $0.contact.duration(to: moment) < answerLimit } ?? false,
+                    mayVote: record?.label(NodeOffer.noVote.key) != NodeOffer.noVote.value
                 )
             )
         }
@@ -238,8 +252,9 @@ actor LeaderService: Service {
         guard let step = advice.step else { return }
         let change: MembershipChange =
             switch step {
-            case .promote(let member): MembershipChange([.voter(RaftMemberID(rawValue: member))])
-            case .demote(let member): MembershipChange([.learner(RaftMemberID(rawValue: member))])
+            // Several at once go through a joint membership, which the leader leaves by itself.
+            case .promote(let members): MembershipChange(members.map { .voter(RaftMemberID(rawValue: $0)) })
+            case .demote(let members): MembershipChange(members.map { .learner(RaftMemberID(rawValue: $0)) })
             case .remove(let member): MembershipChange([.remove(RaftMemberID(rawValue: member))])
             }
         do {
@@ -250,20 +265,49 @@ actor LeaderService: Service {
         }
     }
 
-    /// How long a member has answered without a break, or has not.
+    /// Takes the vote of a node that nobody will listen to in a moment; its vote still counts for that.
+    ///
+    /// - Returns: whether it has none now; true for this member itself too, since whoever leads next takes it then.
+    func takeVote(of node: NodeID, within limit: Duration = .seconds(5)) async -> Bool {
+        guard let record = await replica.state.node(node), record.member != replica.member.rawValue else { return true }
+        let member = RaftMemberID(rawValue: record.member)
+        let end = steady() + limit
+        // Longer than the revocation needs to be in force everywhere: the member is silent then, and the state says why.
+        shutOut[member] = end + .seconds(10)
+        while await replica.status.membership.isVoter(member) {
+            guard steady() < end, !Task.isCancelled, await replica.leadingTerm != nil else {
+                shutOut[member] = nil
+                return false
+            }
+            await chooseVoters()
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+        return true
+    }
+
+    private func identity(of record: NodeRecord) -> PeerIdentity {
+        .node(cluster: cluster, site: record.site, node: record.node, role: record.role)
+    }
+
+    /// How long a member has answered without a break, or has not; `revoked` is when its node was shut out last.
     private func standing(
         of member: RaftMemberID,
+        _ peer: PeerStatus?,
+        isOwn: Bool,
         hasLeft: Bool,
-        _ status: ReplicaStatus,
+        revoked: () -> Timestamp?,
         at moment: ContinuousClock.Instant
     ) -> VoterMember.Standing {
-        if member == status.member { return .live(.seconds(86_400)) }
+        if isOwn { return .live(.seconds(86_400)) }
         if hasLeft { return .left }
-        guard let peer = status.peers.first(where: { $0.id == member }) else { return .silent(.zero) }
+        if shutOut[member] != nil { return .shutOut }
+        guard let peer else { return .silent(.zero) }
         let silence = peer.contact.duration(to: moment)
-        guard silence < .seconds(2) else {
+        guard silence < answerLimit else {
             seen[member] = nil
-            return .silent(silence)
+            // Who has been heard well after a revocation has a new certificate; connections end within seconds of one.
+            let isRevoked = revoked().map { silence + .seconds(5) >= now() - $0 } ?? false
+            return isRevoked ? .shutOut : .silent(silence)
         }
         let since = seen[member] ?? moment
         seen[member] = since

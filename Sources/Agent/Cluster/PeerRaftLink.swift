@@ -15,9 +15,10 @@ struct PeerRaftLink: RaftLink {
         // One call for each receiver, in order.
         var order: [RaftMemberID] = []
         var byReceiver: [RaftMemberID: [[UInt8]]] = [:]
+        var writer = MessageWriter()
         for message in messages {
             if byReceiver[message.to] == nil { order.append(message.to) }
-            byReceiver[message.to, default: []].append(message.encoded())
+            byReceiver[message.to, default: []].append(writer.encode(message))
         }
         for receiver in order { peers.send(byReceiver[receiver] ?? [], to: receiver) }
     }

@@ -35,21 +35,14 @@ actor Replica {
     /// What is to be written, then sent and applied, oldest first.
     private var work: [Ready] = []
     private var isWorking = false
-    /// Decisions and samples that belong to applied entries; they ride with the next write.
-    ///
-    /// Lost by a crash, they are made again when the entries are applied again, so a snapshot waits for them.
-    private var history = StateBatch()
+    private let history: ReplicaHistory
     private var historyTimer: Task<Void, Never>?
-    /// Writes of history that are under way, and who waits for their end.
-    private var historyWrites = 0
-    private var historyWaiters: [CheckedContinuation<Void, Never>] = []
     private var applied: LogIndex
     private var snapshotIndex: LogIndex
     private var wantsSnapshot = false
     private var workWaiters: [CheckedContinuation<Void, Never>] = []
 
-    private var nextNumber: UInt64
-    private var waiters: [UInt64: ProposalWaiter] = [:]
+    private var proposals: OpenProposals
     private var proposalCount = 0
     private var leaderWaiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
     private var nextLeaderWaiter: UInt64 = 0
@@ -65,6 +58,8 @@ actor Replica {
 
     /// Proposals that may wait; more are refused at once.
     private let queueLimit = 10_000
+    /// The end of the log when this agent began; the one before it has acted on nothing beyond that.
+    private let firstLastIndex: LogIndex
     /// How long a change may take before its proposer is told that its fate is unknown.
     private let patience: Duration
     /// How long it may take when this agent stops, and since when it does.
@@ -99,9 +94,10 @@ actor Replica {
             seed: seed,
             now: clock()
         )
-        // A restart begins behind the numbers of every earlier one, as long as clocks do not go back by years.
-        nextNumber = seed &* 0x9E37_79B9_7F4A_7C15
+        firstLastIndex = node.lastIndex
+        proposals = OpenProposals(seed: seed)
         self.store = store
+        history = ReplicaHistory(store: store, logger: logger)
         self.link = link
         self.raft = raft
         self.metrics = metrics
@@ -137,9 +133,9 @@ actor Replica {
     ///   asked, or when it is not known whether the change will be made.
     @discardableResult
     func propose(_ commands: [Command], samples: [JobSample] = []) async throws -> [Outcome] {
-        if !samples.isEmpty { history.samples += samples }
+        history.add(samples)
         guard !commands.isEmpty else {
-            try await writeHistory()
+            try await history.write()
             return []
         }
         guard proposalCount < queueLimit else {
@@ -149,12 +145,15 @@ actor Replica {
         defer { proposalCount -= 1 }
         let began = clock()
         defer { metrics.commit.record(duration: began.duration(to: clock())) }
-        let first = nextNumber
-        nextNumber &+= UInt64(commands.count)
-        let encoded = try commands.enumerated().map { offset, command in
-            try LoggedCommand(proposer: member, number: first &+ UInt64(offset), command: command).encoded()
+        let numbers = proposals.takeNumbers(commands.count)
+        let encoded = try zip(numbers, commands).map { number, command in
+            try LoggedCommand(proposer: member, number: number, command: command).encoded()
         }
-        return try await hand(over: encoded, numbers: first..<nextNumber, began: began)
+        if let longest = encoded.map(\.count).max(), longest > raft.proposalByteLimit {
+            let error = ProposalError.tooLong(count: longest, limit: raft.proposalByteLimit)
+            throw ReplicationError(isUnknown: false, description: "The change was not made: \(error).")
+        }
+        return try await hand(over: encoded, numbers: numbers, began: began)
     }
 
     /// Brings proposals into the leader's log, as often as they are certainly not in it, and waits until they are applied here.
@@ -183,11 +182,7 @@ actor Replica {
                 } catch let lost as LostProposal {
                     done += lost.outcomes
                 } catch let error as ProposalError {
-                    guard case .tooLong = error else {
-                        try await waitForLeader(until: deadline(of: began), else: "\(error)")
-                        continue
-                    }
-                    throw ReplicationError(isUnknown: false, description: "The change was not made: \(error).")
+                    try await waitForLeader(until: deadline(of: began), else: "\(error)")
                 }
             } else if let leader = node.leader {
                 do {
@@ -212,7 +207,7 @@ actor Replica {
         guard case .appended(let term, let range) = receipt else { throw LostProposal(outcomes: []) }
         return try await applied(numbers, deadline) { waiter in
             waiter.place = LogPlace(term: term.rawValue, lastIndex: range.upperBound - 1)
-            pump()
+            pumpUnlessWriting()
         }
     }
 
@@ -224,14 +219,24 @@ actor Replica {
     ) async throws -> [Outcome] {
         // Waits from before the leader is asked: the entries may be applied here before its answer comes.
         try await applied(numbers, deadline) { waiter in
-            Task(name: "replica.forward") {
-                do throws(ForwardingError) {
-                    waiter.place = try await link.propose(encoded, to: leader)
-                    giveUpLost()
-                } catch {
-                    if case .notTaken = error { end(waiter, with: .failure(error)) }
-                }
+            proposals.enqueue((encoded, waiter), for: leader)
+            passOn(to: leader)
+        }
+    }
+
+    private func passOn(to leader: RaftMemberID) {
+        let batch = proposals.takeBatch(for: leader)
+        guard !batch.isEmpty else { return }
+        Task(name: "replica.forward") {
+            do throws(ForwardingError) {
+                let place = try await link.propose(batch.flatMap(\.encoded), to: leader)
+                for (_, waiter) in batch { waiter.place = place }
+                proposals.endLost(appliedThrough: applied)
+            } catch {
+                if case .notTaken = error { for (_, waiter) in batch { proposals.end(waiter, with: .failure(error)) } }
             }
+            proposals.callEnded(leader)
+            passOn(to: leader)
         }
     }
 
@@ -243,20 +248,10 @@ actor Replica {
     ) async throws -> [Outcome] {
         try await withCheckedThrowingContinuation { continuation in
             let waiter = ProposalWaiter(numbers, deadline: deadline, continuation)
-            for number in numbers { waiters[number] = waiter }
+            proposals.add(waiter)
             rearm()
             start(waiter)
         }
-    }
-
-    /// Another entry stands where the proposals stood: all but the first ones, whose outcomes are known, can be proposed again.
-    private struct LostProposal: Error {
-        var outcomes: [Outcome]
-    }
-
-    private func end(_ waiter: ProposalWaiter, with result: Result<[Outcome], any Error>) {
-        for number in waiter.numbers { waiters[number] = nil }
-        waiter.resume(with: result)
     }
 
     /// Answers a forwarded proposal: appends it when this member leads.
@@ -265,7 +260,7 @@ actor Replica {
             guard case .appended(let term, let range) = try node.propose(proposals, now: clock()) else {
                 throw ForwardingError.notTaken("this agent does not lead")
             }
-            pump()
+            pumpUnlessWriting()
             return LogPlace(term: term.rawValue, lastIndex: range.upperBound - 1)
         } catch let error as ForwardingError {
             throw error
@@ -277,10 +272,10 @@ actor Replica {
     // MARK: The group
 
     /// Whether this member is the whole group, so that nobody else need be asked or can be.
-    var isAlone: Bool { node.membership.members == [member] && !node.membership.isJoint }
+    var isAlone: Bool { node.membership.isOnly(member) }
 
     /// Which history of the cluster this log belongs to; nil while it is empty.
-    var lineage: UInt64? { node.membership.members.isEmpty ? nil : state.lineage }
+    var lineage: UInt64? { node.membership.isEmpty ? nil : state.lineage }
 
     /// The term that this member leads; nil when it does not lead.
     var leadingTerm: Term? { node.isLeader ? node.term : nil }
@@ -326,14 +321,18 @@ actor Replica {
         do throws(TransferError) { try node.transferLeadership(now: clock()) } catch { return }
         pump()
         let deadline = clock() + raft.electionTimeout * 2
-        while node.isLeader, clock() < deadline { try? await Task.sleep(for: .milliseconds(5)) }
+        // A task of its own: in one that is cancelled a sleep is none, and the messages that hand it over would not be taken in.
+        let handing = Task(name: "replica.handover") {
+            while node.isLeader, clock() < deadline { try? await Task.sleep(for: .milliseconds(5)) }
+        }
+        await handing.value
     }
 
     /// Lets changes take a second at most from now on, those under way too: this agent stops, and others may not reach it any more.
     func hurry() {
         guard !isAlone, hurried == nil else { return }
         hurried = clock()
-        for waiter in waiters.values { waiter.deadline = min(waiter.deadline, clock() + haste) }
+        proposals.hurry(until: clock() + haste)
         rearm()
     }
 
@@ -357,11 +356,15 @@ actor Replica {
         }
     }
 
-    /// Waits until this member has heard from a leader and has applied all that it knows to be committed.
+    /// Waits until this member has heard from a leader and has applied all that it knows to be committed, and all that the agent before this one
+    /// can have known: a new leader tells only after its first entry how far the log is committed, and by an older state what runs here would be a
+    /// stranger's.
     func waitUntilReady(for limit: Duration) async -> Bool {
         let deadline = clock() + limit
-        while clock() < deadline {
-            if node.leader != nil, applied >= node.commitIndex, node.commitIndex > 0 { return true }
+        while clock() < deadline, !Task.isCancelled {
+            // What the leader has cut off was never committed.
+            let known = max(node.commitIndex, min(firstLastIndex, node.lastIndex))
+            if node.leader != nil, applied >= known, node.commitIndex > 0 { return true }
             try? await Task.sleep(for: .milliseconds(10))
         }
         return false
@@ -406,17 +409,24 @@ actor Replica {
         Task(name: "replica.work") { await carryOut() }
     }
 
+    /// Leaves proposals that come during a write to the end of it, so that they are sent and written together.
+    private func pumpUnlessWriting() {
+        if !isWorking { pump() }
+    }
+
     private func carryOut() async {
         while standstill == nil, !isClosed, !work.isEmpty || wantsSnapshot {
             let taken = work
             work = []
             var batch = ReplicaDisk.batch(of: taken)
             if taken.contains(where: \.needsPersisting) {
-                let written = takeHistory()
-                batch.add(written)
-                defer { endWrite(written) }
-                do { try await store.commit(batch) } catch {
-                    history.putBack(written)
+                let riding = history.take()
+                batch.add(riding)
+                do {
+                    try await store.commit(batch)
+                    history.ended(riding, isWritten: true)
+                } catch {
+                    history.ended(riding, isWritten: false)
                     await beginAgain(after: error)
                     continue
                 }
@@ -431,7 +441,7 @@ actor Replica {
         let waiting = workWaiters
         workWaiters = []
         for waiter in waiting { waiter.resume() }
-        if !work.isEmpty { pump() }
+        pump()
     }
 
     /// What comes after writing: say so, send, apply, answer.
@@ -452,7 +462,7 @@ actor Replica {
             snapshotIndex = applied
             node.applied(through: applied)
             listener?(before.union(state.jobs.map(\.id)).sorted())
-            giveUpLost()
+            proposals.endLost(appliedThrough: applied)
         } catch {
             standStill("The leader's snapshot cannot be read: \(error)")
         }
@@ -469,27 +479,16 @@ actor Replica {
             applied = entry.index
         }
         node.applied(through: applied)
-        giveUpLost()
+        proposals.endLost(appliedThrough: applied)
     }
 
     private func apply(_ logged: LoggedCommand) {
         let outcome = state.apply(logged.command)
         if let acceptance = outcome.acceptance {
-            history.decisions += acceptance.decisions
-            history.forgotten += acceptance.pruned
+            history.add(acceptance)
             listener?(acceptance.changed + acceptance.pruned)
         }
-        guard logged.proposer == member, let waiter = waiters[logged.number] else { return }
-        waiter.outcomes.append(outcome)
-        if waiter.isComplete { end(waiter, with: .success(waiter.outcomes)) }
-    }
-
-    /// Tells proposers whose place in the log was taken by another entry to try again.
-    private func giveUpLost() {
-        for waiter in waiters.values {
-            guard let place = waiter.place, place.lastIndex <= applied else { continue }
-            end(waiter, with: .failure(LostProposal(outcomes: waiter.outcomes)))
-        }
+        if logged.proposer == member { proposals.applied(logged.number, outcome) }
     }
 
     private func answerReads() {
@@ -524,18 +523,9 @@ actor Replica {
         } catch {
             return standStill("The log cannot be read again after a failed write: \(error)")
         }
-        for waiter in waiters.values {
-            // Others may have what this member could not write.
-            let failure: any Error =
-                isAlone
-                ? error
-                : ReplicationError(
-                    isUnknown: true,
-                    description: "It is not known whether the change was made: \(error)"
-                )
-            waiter.resume(with: .failure(failure))
-        }
-        waiters = [:]
+        // Others may have what this member could not write.
+        let unknown = "It is not known whether the change was made: \(error)"
+        proposals.endAll(with: isAlone ? error : ReplicationError(isUnknown: true, description: unknown))
         failReads()
         noteLeadership()
         rearm()
@@ -549,17 +539,15 @@ actor Replica {
     private func standStill(_ reason: String) {
         standstill = reason
         logger.critical("replica.standstill", metadata: ["reason": "\(reason)"])
-        for waiter in waiters.values {
-            waiter.resume(with: .failure(ReplicationError(isUnknown: true, description: reason)))
-        }
-        waiters = [:]
+        proposals.endAll(with: ReplicationError(isUnknown: true, description: reason))
         failReads()
         ticker?.task.cancel()
         ticker = nil
     }
 
     private func noteLeadership() {
-        if node.leader != nil {
+        if let leader = node.leader {
+            proposals.leaderIs(leader)
             let waiting = leaderWaiters
             leaderWaiters = [:]
             for waiter in waiting.values { waiter.resume() }
@@ -575,7 +563,7 @@ actor Replica {
     /// Wakes up when the member or somebody who waits has to be looked after; a group of one needs no heartbeat.
     private func rearm() {
         var next = isAlone && node.isLeader ? nil : node.deadline
-        if !waiters.isEmpty {
+        if !proposals.isEmpty {
             let sweep = clock() + .seconds(1)
             next = min(next ?? sweep, sweep)
         }
@@ -593,20 +581,16 @@ actor Replica {
         ticker = nil
         let now = clock()
         node.tick(now: now)
-        for waiter in waiters.values where waiter.deadline <= now {
-            end(
-                waiter,
-                with: .failure(
-                    ReplicationError(
-                        isUnknown: true,
-                        description:
-                            "It is not known whether the change was made: no majority of the voters has answered within "
-                            + "\((hurried == nil ? patience : haste).text). "
-                            + "Look at `godwit status`, and at what became of the change before you repeat it."
-                    )
-                )
+        proposals.endLate(
+            at: now,
+            with: ReplicationError(
+                isUnknown: true,
+                description:
+                    "It is not known whether the change was made: no majority of the voters has answered within "
+                    + "\((hurried == nil ? patience : haste).text). "
+                    + "Look at `godwit status`, and at what became of the change before you repeat it."
             )
-        }
+        )
         pump()
     }
 
@@ -617,8 +601,7 @@ actor Replica {
             isUnknown: true,
             description: "It is not known whether the change was made: this agent stops. Ask another one."
         )
-        for waiter in waiters.values { waiter.resume(with: .failure(unknown)) }
-        waiters = [:]
+        proposals.endAll(with: unknown)
         failReads()
         ticker?.task.cancel()
         ticker = nil
@@ -627,48 +610,21 @@ actor Replica {
 
     // MARK: History and snapshots
 
-    private func takeHistory() -> StateBatch {
-        defer { history = StateBatch() }
-        historyTimer?.cancel()
-        historyTimer = nil
-        if !history.isEmpty { historyWrites += 1 }
-        return history
-    }
-
-    private func endWrite(_ written: StateBatch) {
-        guard !written.isEmpty else { return }
-        historyWrites -= 1
-        guard historyWrites == 0 else { return }
-        let waiting = historyWaiters
-        historyWaiters = []
-        for waiter in waiting { waiter.resume() }
-    }
-
+    /// Writes what no write of the log has taken along a moment later.
     private func scheduleHistory() {
         guard historyTimer == nil else { return }
         historyTimer = Task(name: "replica.history") {
             try? await Task.sleep(for: .milliseconds(200))
-            if !Task.isCancelled { try? await writeHistory() }
-        }
-    }
-
-    /// Writes the decisions and samples that have not been written yet, so that a look at the store shows them.
-    func writeHistory() async throws {
-        let written = takeHistory()
-        defer { endWrite(written) }
-        guard !written.isEmpty else { return }
-        do { try await store.commit(written) } catch {
-            history.putBack(written)
-            logger.error("state.history.failed", metadata: ["error": "\(error)"])
-            throw error
+            historyTimer = nil
+            if !Task.isCancelled { try? await history.write() }
         }
     }
 
     /// The decisions about a job, or about all, that were made here so far; oldest first.
     func decisions(of job: JobID?, after sequence: UInt64 = 0, limit: Int) async throws -> [NumberedDecision] {
         // A disk that takes nothing more still shows what it has.
-        try? await writeHistory()
-        while historyWrites > 0 { await withCheckedContinuation { historyWaiters.append($0) } }
+        try? await history.write()
+        await history.settled()
         return try await store.decisions(of: job, after: sequence, limit: limit)
     }
 
@@ -683,7 +639,7 @@ actor Replica {
         wantsSnapshot = false
         guard applied > snapshotIndex, let metadata = node.snapshotMetadata(at: applied) else { return }
         do {
-            try await writeHistory()
+            try await history.write()
             let snapshot = Raft.Snapshot(metadata: metadata, data: try StateCoding.encode(state))
             try await store.save(ReplicaDisk.stored(snapshot), keeping: isAlone ? 0 : ReplicaDisk.keptEntries)
             _ = node.compact(to: snapshot, keeping: isAlone ? 0 : ReplicaDisk.keptBytes)

@@ -19,6 +19,8 @@ final class StartingGate: RPCHandler {
         isOpen.withLock(\.self) ? inner.answerAtOnce(request) : nil
     }
 
+    func mayWait(_ request: RPCRequest) -> Bool { inner.mayWait(request) }
+
     func handle(_ call: RPCCall) async throws {
         guard isOpen.withLock(\.self) else {
             throw RPCFailure(

@@ -122,6 +122,11 @@ struct TrustView: Sendable {
     /// Certificates of those who are connected to this agent.
     let connected: @Sendable () -> [CertificateSummary]
 
+    /// The node that is connected with a certificate; nil when none is.
+    func node(ofSerial serial: String) -> NodeID? {
+        connected().first { $0.serial == serial }?.identity.node
+    }
+
     /// Nodes that are connected with certificates of an authority, by name.
     func nodes(of authority: String) -> [NodeID] {
         let nodes = connected().compactMap { certificate -> NodeID? in

@@ -94,12 +94,39 @@ extension ControlService {
                 health.suspectNodes.append(record.node.rawValue)
             }
         }
+        let away = Set(health.suspectNodes + health.lostNodes)
+        health.revokedNodes = nodes.filter { record in
+            let identity = PeerIdentity.node(
+                cluster: node.cluster,
+                site: record.site,
+                node: record.node,
+                role: record.role
+            )
+            let revocation = state.revocation(of: .identity(identity.uri))
+            return away.contains(record.node.rawValue)
+                && Self.isShutOut(record, since: revocation?.time, lossDelay: fencing.lossDelay, now: now())
+        }.map(\.node.rawValue)
         if !group.isLeader, let contact = group.lastLeaderContact {
             let silence = contact.duration(to: moment)
             health.leaderlessSeconds = group.leader == nil ? silence.inSeconds : 0
         }
         health.partitionTimeoutSeconds = fencing.partitionTimeout.inSeconds
         return health
+    }
+
+    /// Whether a node that does not answer is silent because its certificate was revoked: as far as the replicated state can tell.
+    ///
+    /// One that was lost long after that had been let in again with a new certificate.
+    static func isShutOut(_ record: NodeRecord, since revoked: Timestamp?, lossDelay: Duration, now: Timestamp) -> Bool
+    {
+        guard let revoked else { return false }
+        // Connections end within seconds.
+        let limit = lossDelay + .seconds(10)
+        return switch record.state {
+        case .lost: record.since - revoked <= limit
+        case .active, .joining: now - revoked <= limit
+        case .left: false
+        }
     }
 
     func clusterMembers(_ call: RPCCall) async throws {
@@ -235,6 +262,7 @@ extension ControlService {
         var reply = WireNodeDrainReply()
         reply.node = wire(record, state)
         reply.jobsLeaving = UInt32(state.jobsLeft(on: record.node).count)
+        reply.departures = departures(from: record, state)
         call.reply(reply)
     }
 
@@ -308,11 +336,34 @@ extension ControlService {
         case (true, false): subject = .certificate(serial: request.serial.lowercased(), issuer: "")
         default: throw RPCFailure(.invalid, "name either an identity or a serial number")
         }
-        let revocation = ClusterState::Revocation(subject, by: user(call), time: now())
+        let voter: NodeID? =
+            switch subject {
+            case .identity(let identity): PeerIdentity.node(inURI: identity)
+            case .certificate(let serial, _): trust?.node(ofSerial: serial)
+            }
+        if let voter { try await takeVote(of: voter, isForced: request.force) }
+        let revocation = ClusterState::Revocation(
+            subject,
+            by: user(call),
+            time: now(),
+            reason: request.reason.isEmpty ? nil : request.reason
+        )
         _ = try await propose(.revoke(revocation))
         var reply = WireCertificateRevokeReply()
         reply.revocation = wire(revocation)
         call.reply(reply)
+    }
+
+    /// Takes the vote of a node that is about to be shut out, so that no quorum counts on a vote that nobody listens to.
+    ///
+    /// - Throws: `RPCFailure` when the others cannot decide without that vote, unless that is what is wanted.
+    func takeVote(of node: NodeID, isForced: Bool) async throws {
+        guard let leader, await !leader.takeVote(of: node), !isForced else { return }
+        throw RPCFailure(
+            .conflict,
+            "node \(node) votes, and without its vote those that answer are no majority: bring back or remove what does not answer "
+                + "(`godwit cluster voters`) first, or use --force and `godwitd recover`"
+        )
     }
 
     func revocations(_ call: RPCCall) async throws {
@@ -329,6 +380,7 @@ extension ControlService {
         }
         wire.timeUnixSeconds = revocation.time.seconds
         wire.by = revocation.by.rawValue
+        wire.reason = revocation.reason ?? ""
         return wire
     }
 }

@@ -44,6 +44,7 @@ extension ControlService {
         }
         var reply = WireNodeRemoveReply()
         if request.revoke {
+            try await takeVote(of: id, isForced: true)
             let identity = PeerIdentity.node(cluster: node.cluster, site: record.site, node: id, role: record.role)
             _ = try await propose(
                 .revoke(ClusterState::Revocation(.identity(identity.uri), by: user(call), time: now()))

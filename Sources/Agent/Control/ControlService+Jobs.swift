@@ -59,7 +59,7 @@ extension ControlService {
         } else if await replica.state.nodes.isEmpty,
             await controller.claimRoom(for: submission.id, specification, memoryLimit: memory) == nil
         {
-            commands.append(.begin(job: submission.id, node: node.node, time: moment))
+            commands.append(controller.beginning(submission.id, specification, at: moment))
         }
         let outcome: Outcome
         do {

@@ -1,3 +1,4 @@
+import Checkpointing
 import ClusterModel
 import ClusterState
 import ControlMessages
@@ -84,6 +85,7 @@ extension ControlService {
                 reply.ageSeconds = await age()
                 reply.node = wire(record, state, await toldFacts()[record.node])
                 for job in state.liveJobs where job.node == record.node { reply.jobs.append(await summary(job)) }
+                reply.departures = departures(from: record, state)
                 return call.reply(reply)
             }
             throw RPCFailure(.notFound, "there is no node '\(request.node)'; `godwit node list` shows every node")
@@ -94,6 +96,8 @@ extension ControlService {
         for record in await replica.state.liveJobs where record.node == node.node {
             reply.jobs.append(await summary(record))
         }
+        let state = await replica.state
+        if let record = state.node(node.node) { reply.departures = departures(from: record, state) }
         call.reply(reply)
     }
 
@@ -161,6 +165,7 @@ extension ControlService {
         reply.throttledSeconds = (standing?.throttled ?? .zero).inSeconds
         reply.cpuPressure = standing?.cpuPressure ?? -1
         if let admission = record.admission { reply.admission = admission.wire }
+        if let migration = record.migration { reply.migration = migration.wire }
         reply.memoryLimitBytes = UInt64(max(0, record.memoryLimit?.rawValue ?? 0))
         reply.memoryPeakBytes = UInt64(max(0, standing?.memoryPeak.rawValue ?? 0))
         call.reply(reply)
@@ -177,12 +182,24 @@ extension ControlService {
         reply.decisions = try await replica.decisions(of: record.id, after: 0, limit: limit).map {
             $0.wire(jobName: record.specification.name)
         }
+        reply.checkpointRule = await checkpointRule(record)
         // A figure has room for some thousand points; the thinned history of a long job has not many more.
         let samples = try await store.samples(of: record.id, from: .epoch, limit: 20_000)
         let stride = max(1, samples.count / 4000)
         reply.samples = samples.enumerated().filter { $0.offset % stride == 0 || $0.offset == samples.count - 1 }
             .map(\.element.wire)
         call.reply(reply)
+    }
+
+    /// Which interval between checkpoints holds, and why.
+    private func checkpointRule(_ record: JobRecord) async -> String {
+        guard !record.state.isFinal else { return "" }
+        if let interval = record.specification.checkpoint.interval {
+            return "Checkpoints are taken every \(interval.text), as the job says."
+        }
+        guard controller.settings.intervalByCost else { return "" }
+        let memory = await controller.standing(of: record.id)?.memory
+        return record.costInterval(memory: memory, now: now())?.reason ?? ""
     }
 
     func watch(_ call: RPCCall) async throws {

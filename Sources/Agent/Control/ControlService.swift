@@ -30,6 +30,7 @@ struct ControlService: RPCHandler {
     let certificateProblem: @Sendable () -> String?
     let trust: TrustView?
     let departure: DepartureService?
+    let checkpoints: CheckpointAccess?
     let logger: Logger
     let now: @Sendable () -> Timestamp
 
@@ -52,6 +53,7 @@ struct ControlService: RPCHandler {
         certificateProblem: @escaping @Sendable () -> String? = { nil },
         trust: TrustView? = nil,
         departure: DepartureService? = nil,
+        checkpoints: CheckpointAccess? = nil,
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp
     ) {
@@ -68,7 +70,7 @@ struct ControlService: RPCHandler {
         self.gossip = gossip
         self.refusals = refusals
         self.certificateProblem = certificateProblem
-        (self.trust, self.departure) = (trust, departure)
+        (self.trust, self.departure, self.checkpoints) = (trust, departure, checkpoints)
         self.logger = logger
         self.now = now
     }
@@ -119,6 +121,13 @@ struct ControlService: RPCHandler {
         case .jobRestore: try await restore(call)
         case .jobResize: try await resize(call)
         case .jobCancel: try await cancel(call)
+        case .checkpointList: try await checkpointList(call)
+        case .checkpointShow: try await checkpointShow(call)
+        case .checkpointVerify: try await checkpointVerify(call)
+        case .checkpointExport: try await checkpointExport(call)
+        case .checkpointImport: try await checkpointImport(call)
+        case .checkpointRemove: try await checkpointRemove(call)
+        case .jobMigrate: try await migrate(call)
         case .clusterMembers: try await clusterMembers(call)
         case .clusterVoters: try await clusterVoters(call)
         case .clusterEvents: try await clusterEvents(call)

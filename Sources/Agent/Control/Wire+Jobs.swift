@@ -42,6 +42,7 @@ extension JobRecord {
         summary.kind = specification.kind.rawValue
         summary.state = state.rawValue
         summary.node = node?.rawValue ?? ""
+        summary.address = address?.description ?? ""
         summary.policy = specification.policy.rawValue
         summary.submittedUnixSeconds = submitted.seconds
         summary.startedUnixSeconds = firstStarted?.seconds ?? 0
@@ -125,6 +126,7 @@ extension CatalogEntry {
         checkpoint.cpuSeconds = consumed.inSeconds
         checkpoint.state = state.rawValue
         checkpoint.node = node.rawValue
+        checkpoint.holders = holders.map(\.rawValue)
         return checkpoint
     }
 }

@@ -28,6 +28,31 @@ final class ChangeHub: Sendable {
         return subscription
     }
 
+    /// Looks after every change, and besides at once and after each `period`, until the task is cancelled.
+    ///
+    /// `changed` gets the jobs that changed since it was called last, sorted; it and `regularly` run side by side.
+    func follow(
+        _ name: String,
+        period: Duration,
+        changed: @escaping @Sendable ([JobID]) async -> Void,
+        regularly: @escaping @Sendable () async -> Void
+    ) async {
+        let subscription = subscribe()
+        defer { subscription.end() }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask(name: "\(name).changes") {
+                for await _ in subscription.changes { await changed(subscription.take()) }
+            }
+            group.addTask(name: "\(name).tick") {
+                while !Task.isCancelled {
+                    await regularly()
+                    try? await Task.sleep(for: period)
+                }
+            }
+            await group.waitForAll()
+        }
+    }
+
     fileprivate func remove(_ id: UInt64) { subscriptions.withLock { $0[id] = nil } }
 
     /// One subscriber's view.

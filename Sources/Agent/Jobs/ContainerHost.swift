@@ -1,4 +1,6 @@
+import Checkpointing
 import ClusterModel
+import struct Containers.HeldFrames
 import ResourceSamples
 
 /// One incarnation of one job: what a container on a node is known by.
@@ -27,6 +29,10 @@ struct ContainerPlan: Sendable, Equatable {
     var memoryLimit: ByteCount?
     /// Indexes of the GPU devices that it may use.
     var devices: [Int]
+    /// The network of its own; nil means the node's.
+    var network: ContainerNetwork?
+    /// Whether what arrives for a restored container goes on being held until ``ContainerHost/unlockNetwork(_:)``.
+    var staysLocked = false
     /// Whether it must end when the node has been out of touch with the cluster's leader for too long; see ``LeaseFile``.
     var isFenced: Bool
 
@@ -37,6 +43,7 @@ struct ContainerPlan: Sendable, Equatable {
         cpuLimit: VCPUCount?,
         memoryLimit: ByteCount?,
         devices: [Int] = [],
+        network: ContainerNetwork? = nil,
         isFenced: Bool = false
     ) {
         self.key = key
@@ -45,8 +52,39 @@ struct ContainerPlan: Sendable, Equatable {
         self.cpuLimit = cpuLimit
         self.memoryLimit = memoryLimit
         self.devices = devices
+        self.network = network
         self.isFenced = isFenced
     }
+}
+
+/// What became of the memory that a container did not have yet when it ran.
+struct MemoryArrival: Sendable, Equatable {
+    /// How it ended.
+    enum End: Sendable, Equatable {
+        case complete
+        /// The container ended of its own before all was there.
+        case containerEnded
+        /// The container was killed before it could see anything in its place.
+        case failed(RestoreProblem)
+    }
+
+    var end: End
+    /// What was handed out.
+    var bytes: ByteCount
+    /// From the beginning of the restore.
+    var duration: Duration
+
+    init(end: End, bytes: ByteCount, duration: Duration) {
+        (self.end, self.bytes, self.duration) = (end, bytes, duration)
+    }
+}
+
+/// The memory of a container that stands still here while its job goes on elsewhere, page by page, or is about to.
+protocol HeldMemory: PageSource {
+    /// All of it is where the job runs: lets go of the container, which is not to run any more.
+    func complete() async throws
+    /// Lets go of the container, which is as it was and stands still until it is thawed.
+    func abort() async
 }
 
 /// A start that came to nothing because the node's lease had ended: the job's container was taken from it, and did not fail.
@@ -65,9 +103,11 @@ struct FoundContainer: Sendable, Equatable {
     var state: State
     /// Indexes of the GPU devices that it was given.
     var devices: [Int]
+    /// The job's move for which it stands still, when it may have been handed over: it was not thawed.
+    var heldMove: UInt64?
 
-    init(key: ContainerKey, state: State, devices: [Int] = []) {
-        (self.key, self.state, self.devices) = (key, state, devices)
+    init(key: ContainerKey, state: State, devices: [Int] = [], heldMove: UInt64? = nil) {
+        (self.key, self.state, self.devices, self.heldMove) = (key, state, devices, heldMove)
     }
 }
 
@@ -83,7 +123,15 @@ protocol ContainerHost: Sendable {
     /// Throws ``StartFenced`` when the node has no right to run it for the time being.
     func start(_ plan: ContainerPlan) async throws
     /// Makes a container from images in memory and a captured writable layer (nil: empty); all or nothing, as `start`.
-    func restore(_ plan: ContainerPlan, images: String, layer: String?) async throws
+    ///
+    /// With `pages` it runs before that memory is there: see ``memoryArrival(of:)``.
+    func restore(_ plan: ContainerPlan, images: String, layer: String?, pages: (any PageSource)?) async throws
+    /// Whether a container whose restore failed may have run for a moment: what it did then cannot be taken back.
+    func mayHaveRun(_ key: ContainerKey) -> Bool
+    /// Why containers cannot run before their memory is there on this node; nil when they can.
+    var lazyRestoreObstacle: String? { get }
+    /// Waits until a container's memory has arrived, or cannot; nil when it waits for none.
+    func memoryArrival(of key: ContainerKey) async -> MemoryArrival?
     /// Waits for the end of a container's first process; returns at once when it is over already.
     ///
     /// What it returns to a task that was cancelled means nothing.
@@ -117,6 +165,107 @@ protocol ContainerHost: Sendable {
     func makeRestoreFolders(_ key: ContainerKey) async throws -> CheckpointFolders
     /// Deletes images and archive.
     func removeFolders(_ folders: CheckpointFolders) async
+
+    /// As `prepareCheckpoint`, for a dump that goes to another node and outlives this agent once it is marked; `isLazy`: without the memory.
+    func prepareMigration(
+        _ key: ContainerKey,
+        specification: JobSpecification,
+        isLazy: Bool
+    ) async throws -> CheckpointFolders
+    /// As `dump`, without the memory, which is read from the container as long as that stands still.
+    ///
+    /// The folders say that they have no memory; see ``lacksMemory(_:)``. When this agent ends, whoever reads gets no more, and the container is as it was.
+    func dumpLazily(
+        _ key: ContainerKey,
+        into folders: CheckpointFolders,
+        specification: JobSpecification
+    ) async throws -> any HeldMemory
+    /// Whether a dump was made without the memory.
+    func lacksMemory(_ folders: CheckpointFolders) -> Bool
+    /// Notes that the container of a dump may be another node's: `adopt` leaves it frozen and names the move.
+    func markHeld(_ folders: CheckpointFolders, move: UInt64) throws
+    /// What an agent before this one dumped and marked; nil when there is nothing.
+    func heldFolders(_ key: ContainerKey) -> CheckpointFolders?
+    /// Whether a dump has an archive of the writable layer.
+    func hasLayer(_ folders: CheckpointFolders) -> Bool
+    /// Reads what the page maps of a dump say that it has, and what it lacks.
+    func dumpedMemory(in images: String) throws -> DumpedMemory
+    /// Finds out whether a job can come here from another node, and gets its image, by its key when it has one.
+    func prepareArrival(
+        _ specification: JobSpecification,
+        of job: JobID,
+        _ facts: MigrationFacts
+    ) async throws
+
+    // The network of a container that has one of its own; for all others these do nothing. Each may be repeated.
+    // `Containers.docc`, The network of a container, says in which order a move needs them.
+
+    /// Holds what arrives from now on; ``freeze(_:)`` does so by itself, and ``thaw(_:)`` ends it.
+    func lockNetwork(_ key: ContainerKey) async throws
+    /// Ends the part of this node in the container's network, and returns what was held.
+    func handOverNetwork(_ key: ContainerKey) async throws -> HeldFrames
+    /// Lets nothing more of the container out, so that its peers do not hear of its end.
+    func cutNetwork(_ key: ContainerKey) async throws
+    /// Gives the container what was held elsewhere.
+    func inject(_ held: HeldFrames, into key: ContainerKey) async throws
+    /// Tells everybody on the bridges that the container is here.
+    func announce(_ key: ContainerKey) async throws
+    /// Gives the container what was held here, and lets what comes reach it.
+    func unlockNetwork(_ key: ContainerKey) async throws
+}
+
+extension ContainerHost {
+    func lockNetwork(_ key: ContainerKey) async throws {}
+    func handOverNetwork(_ key: ContainerKey) async throws -> HeldFrames { HeldFrames() }
+    func cutNetwork(_ key: ContainerKey) async throws {}
+    func inject(_ held: HeldFrames, into key: ContainerKey) async throws {}
+    func announce(_ key: ContainerKey) async throws {}
+    func unlockNetwork(_ key: ContainerKey) async throws {}
+
+    /// It never does.
+    func mayHaveRun(_ key: ContainerKey) -> Bool { false }
+
+    /// As for a checkpoint.
+    func prepareMigration(
+        _ key: ContainerKey,
+        specification: JobSpecification,
+        isLazy: Bool
+    ) async throws -> CheckpointFolders {
+        try await prepareCheckpoint(key, specification: specification)
+    }
+
+    /// Only where containers can run before their memory is there.
+    func dumpLazily(
+        _ key: ContainerKey,
+        into folders: CheckpointFolders,
+        specification: JobSpecification
+    ) async throws -> any HeldMemory {
+        throw RestoreProblem.unavailable(reason: lazyRestoreObstacle ?? "it dumps all memory")
+    }
+
+    /// All of it is there.
+    func lacksMemory(_ folders: CheckpointFolders) -> Bool { false }
+
+    /// Containers in memory have no agent that comes after.
+    func markHeld(_ folders: CheckpointFolders, move: UInt64) throws {}
+
+    /// Nothing was left.
+    func heldFolders(_ key: ContainerKey) -> CheckpointFolders? { nil }
+
+    /// No archive.
+    func hasLayer(_ folders: CheckpointFolders) -> Bool { false }
+
+    /// None is known.
+    func dumpedMemory(in images: String) throws -> DumpedMemory {
+        throw RestoreProblem.unavailable(reason: "it dumps all memory")
+    }
+
+    /// Everything is here.
+    func prepareArrival(
+        _ specification: JobSpecification,
+        of job: JobID,
+        _ facts: MigrationFacts
+    ) async throws {}
 }
 
 /// Where a checkpoint lies in memory between CRIU and the store.

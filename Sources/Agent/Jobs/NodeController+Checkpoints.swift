@@ -14,6 +14,8 @@ extension NodeController {
             waitingCheckpoints.insert(record.id)
             return
         }
+        // CRIU cannot dump pages that are not there; ``follow(_:)`` looks at the job again.
+        guard arrivals[key] == nil else { return }
         operate(.checkpoint, on: record.id) { [self] in
             let outcome = await report([
                 .beginCheckpoint(job: key.job, incarnation: key.incarnation, time: now())
@@ -117,7 +119,7 @@ extension NodeController {
     }
 
     /// Notes that a container stands still or goes on; a thaw puts the CPU limit back that held when the checkpoint began.
-    private func setFrozen(_ key: ContainerKey, _ isFrozen: Bool, cpuLimit: VCPUCount?) async {
+    func setFrozen(_ key: ContainerKey, _ isFrozen: Bool, cpuLimit: VCPUCount?) async {
         guard containers[key.job]?.key == key else { return }
         containers[key.job]?.isFrozen = isFrozen
         guard !isFrozen else { return }
@@ -136,12 +138,15 @@ extension NodeController {
             raw: stored.rawBytes,
             stored: stored.storedBytes,
             consumed: stored.ledger,
-            completedIterations: completedIterations
+            completedIterations: completedIterations,
+            seal: stored.seal,
+            shared: stored.sharedBytes > .zero ? stored.sharedBytes : nil
         )
     }
 
     /// Makes the container of an incarnation from a checkpoint.
     func restore(_ record: JobRecord, _ key: ContainerKey, from generation: CheckpointGeneration) {
+        let began = ContinuousClock.now
         operate(.restore, on: record.id) { [self] in
             await decideNow()
             let plan = await plan(record, key)
@@ -160,12 +165,22 @@ extension NodeController {
                 ledger: entry.consumed
             )
             var pause = settings.restoreRetry.first
+            var otherCopies = Self.copyTries
             var isTold = false
             while true {
-                switch await restoreOnce(candidate, plan) {
+                let (outcome, awaited, obstacle) = await restoreOnce(candidate, plan)
+                switch outcome {
+                case .startOver(let passedOver) where await isStillGood(key, generation, passedOver, tries: otherCopies):
+                    otherCopies -= 1
+                case .failed(_, let passedOver) where await isStillGood(key, generation, passedOver, tries: otherCopies):
+                    otherCopies -= 1
                 case .running:
                     metrics.restores.increment()
-                    return await running(plan)
+                    metrics.restoreRunning.record(duration: began.duration(to: .now))
+                    if let awaited { await follow(key, candidate, awaited) }
+                    let duration = began.duration(to: .now)
+                    await running(plan)
+                    return await tellRestore(key, candidate, awaited, obstacle, after: duration)
                 case .startOver(let passedOver):
                     return await restoreFailed(key, generation, passedOver.last?.reason ?? "it failed")
                 case .failed(let reason, let passedOver):
@@ -184,7 +199,34 @@ extension NodeController {
         }
     }
 
-    private func restoreOnce(_ candidate: CheckpointRecord, _ plan: ContainerPlan) async -> RestoreOutcome {
+    /// Whether only this node's copy was bad, and another one can be fetched.
+    private func isStillGood(
+        _ key: ContainerKey,
+        _ generation: CheckpointGeneration,
+        _ passedOver: [RestoreOutcome.PassedOver],
+        tries: Int
+    ) async -> Bool {
+        guard tries > 0, !passedOver.isEmpty, !isStopping, await isStillWanted(key),
+            let entry = await replica.state.job(key.job)?.checkpoint(generation)
+        else { return false }
+        return entry.state == .complete && damagedHere.remove(key.job) != nil
+    }
+
+    /// How often a restore takes another copy of the same generation, when the one that is here turns out to be bad.
+    private static let copyTries = 3
+
+    /// Restores once; with it the memory that is still to come, and why it had to be there at once if it had to.
+    private func restoreOnce(
+        _ candidate: CheckpointRecord,
+        _ plan: ContainerPlan
+    ) async -> (outcome: RestoreOutcome, awaited: ByteCount?, obstacle: String?) {
+        do { try await copies.obtain(candidate.job, candidate.generation) } catch let problem as RestoreProblem {
+            if case .unavailable(let reason) = problem { return (.failed(reason: reason, passedOver: []), nil, nil) }
+            let passedOver = RestoreOutcome.PassedOver(generation: candidate.generation, reason: problem.reason)
+            return (.failed(reason: problem.reason, passedOver: [passedOver]), nil, nil)
+        } catch {
+            return (.failed(reason: "\(error)", passedOver: []), nil, nil)
+        }
         // Which generation is tried when this one fails is the replicated state's to say, not this node's.
         let shell = RestoreShell(
             RestoreRequest(job: plan.key.job, candidates: [candidate], startsOver: false),
@@ -193,14 +235,20 @@ extension NodeController {
             host: host,
             images: images,
             logger: logger,
-            onDamage: { generation, reason in
-                await self.report([
-                    .checkpointDamaged(job: candidate.job, generation: generation, reason: reason, time: self.now())
-                ])
-            }
+            onDamage: { generation, reason in await self.noteDamage(candidate.job, generation, reason) }
         )
         await offerGivingUp(of: plan.key.job) { shell.giveUp($0) }
-        return await shell.run()
+        let outcome = await shell.run()
+        return (outcome, await shell.awaitedMemory, await shell.lazyObstacle)
+    }
+
+    /// Writes into the catalog that a generation is damaged, or only that this node's copy of it is.
+    func noteDamage(_ job: JobID, _ generation: CheckpointGeneration, _ reason: String) async {
+        if await copies.foundDamage(job, generation, reason: reason) {
+            damagedHere.insert(job)
+            return
+        }
+        await report([.checkpointDamaged(job: job, generation: generation, reason: reason, time: now())])
     }
 
     private func isStillWanted(_ key: ContainerKey) async -> Bool {
@@ -280,7 +328,9 @@ extension NodeController {
 
     /// Sets catalog and store straight: files nobody knows are deleted, entries without files are damaged.
     func compareCatalog(_ state: ClusterState, stored: [CheckpointRecord]) async {
-        for one in stored where state.job(one.job)?.checkpoint(one.generation) == nil {
+        for one in stored {
+            let entry = state.job(one.job)?.checkpoint(one.generation)
+            if let entry, entry.holders.contains(node) || entry.wantedCopies.contains(node) { continue }
             logger.info(
                 "checkpoint.unknown.removed",
                 metadata: ["job": "\(one.job)", "generation": "\(one.generation)"]
@@ -288,10 +338,11 @@ extension NodeController {
             try? await images.remove(job: one.job, generation: one.generation)
         }
         for record in state.jobs {
-            for entry in record.catalog where entry.state == .complete && entry.node == node {
+            for entry in record.catalog where entry.state == .complete && entry.holders.contains(node) {
                 let onDisk = stored.first { $0.job == record.id && $0.generation == entry.generation }
                 let reason = onDisk == nil ? "its files are gone from the store" : onDisk?.damage
                 guard let reason else { continue }
+                if await copies.foundDamage(record.id, entry.generation, reason: reason) { continue }
                 await report([
                     .checkpointDamaged(job: record.id, generation: entry.generation, reason: reason, time: now())
                 ])

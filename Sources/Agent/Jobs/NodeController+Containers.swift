@@ -9,18 +9,40 @@ import ResourceSamples
 // Starting, stopping, adopting and losing containers.
 extension NodeController {
     /// Begins a queued job when the node has room for it, and says why it waits when not.
-    func beginIfRoom(_ record: JobRecord) {
+    ///
+    /// What has been said already is not said again: each pass comes by here, and the end of each operation begins one.
+    func beginIfRoom(_ record: JobRecord, _ state: ClusterState) {
         guard fence.mayRun else { return }
         let moment = now()
         if let notBefore = record.notBefore, moment < notBefore { return }
-        let obstacle = claimRoom(for: record.id, record.specification, memoryLimit: record.memoryLimit)
-        operate(.report, on: record.id) { [self] in
-            if let obstacle {
+        if let obstacle = obstacle(toBeginning: record, state) {
+            guard record.message != obstacle else { return }
+            operate(.report, on: record.id) { [self] in
                 await report([.waiting(job: record.id, reason: obstacle, time: moment)])
-            } else {
-                await report([.begin(job: record.id, node: node, time: moment)])
             }
+            return
         }
+        claim(record.id, record.specification, memoryLimit: record.memoryLimit)
+        operate(.report, on: record.id) { [self] in
+            let outcomes = await report([beginning(record.id, record.specification, at: moment)])
+            guard outcomes.contains(where: { $0.refusal != nil }) else { return }
+            // Somebody was faster, and this node's state will soon say so.
+            await releaseRoom(of: record.id)
+            try? await Task.sleep(for: settings.writeRetry.first)
+        }
+    }
+
+    /// Why a queued job does not begin now; nil when it does.
+    private func obstacle(toBeginning record: JobRecord, _ state: ClusterState) -> String? {
+        if let obstacle = roomObstacle(record.specification, memoryLimit: record.memoryLimit) { return obstacle }
+        // Who has which address is known where the job begins; asked here for the words.
+        guard state.nodes.isEmpty || record.assignedNode == node else { return nil }
+        return state.addressObstacle(to: record, on: settings.network).map { "Waits for an address: \($0)." }
+    }
+
+    /// What begins a job on this node.
+    nonisolated func beginning(_ job: JobID, _ specification: JobSpecification, at time: Timestamp) -> Command {
+        .begin(job: job, node: node, time: time, network: specification.network == nil ? nil : settings.network)
     }
 
     /// Promises a job what it asks for, or says why that cannot be.
@@ -77,6 +99,17 @@ extension NodeController {
             return "it asks for \(specification.resources.gpus) GPUs, and the node has \(settings.devices.count); "
                 + "`godwit node show` lists them"
         }
+        if let network = specification.network {
+            guard let offered = settings.network else {
+                return
+                    "it asks for an address of its own, and the node has no bridge for that; set network.bridge and network.subnet, "
+                    + "and see `godwitd doctor`"
+            }
+            if let wanted = network.text, !network.fits(offered) {
+                return
+                    "it asks for the address \(wanted), and the node's bridge is in \(offered.subnet); name one of that"
+            }
+        }
         return nil
     }
 
@@ -95,6 +128,7 @@ extension NodeController {
             cpuLimit: record.cpuLimit,
             memoryLimit: record.memoryLimit,
             devices: claim.devices,
+            network: record.address.map { ContainerNetwork(address: $0, gateway: settings.network?.gateway) },
             isFenced: record.specification.onPartition == .stop
         )
     }
@@ -171,6 +205,8 @@ extension NodeController {
         // What the node had no right to run any more was not ended by anything that the job did.
         let exit = status.isFenced ? .lost : exit
         containers[key.job]?.exit = exit
+        // First, so that a generation that turned out to be damaged is not restored again.
+        await arrivals[key]?.following.value
         operations[key.job]?.containerEnded?()
         let consumed = host.sample(key)?.cpuTime
         let available = containers[key.job].flatMap { status in
@@ -203,6 +239,7 @@ extension NodeController {
             // The next adoption finds it and tries again.
             logger.warning("container.remove.failed", metadata: ["container": "\(key)", "error": "\(error)"])
         }
+        arrivals[key] = nil
         if containers[key.job]?.key == key { containers[key.job] = nil }
     }
 
@@ -290,6 +327,15 @@ extension NodeController {
         var seen: Set<JobID> = []
         for container in found {
             let record = state.job(container.key.job)
+            if let number = container.heldMove, container.state == .running {
+                // Whose it is, only the log can tell: what is known here may be older than what the agent before has done.
+                if let record, record.node == node { seen.insert(record.id) }
+                let claim = Claim(memory: record?.memoryLimit ?? .zero, devices: container.devices)
+                claims[container.key.job] = claim
+                watch(container.key, allocation: .zero, cpuLimit: record?.cpuLimit, memoryLimit: record?.memoryLimit)
+                hold(container.key, move: number, record)
+                continue
+            }
             guard let record, record.incarnation == container.key.incarnation, record.state.mayHaveContainer,
                 record.node == node
             else {
@@ -316,7 +362,7 @@ extension NodeController {
                         time: now()
                     )
                 ])
-            case .queued, .starting, .restoring, .suspended, .completed, .failed, .cancelled: break
+            case .queued, .starting, .restoring, .migrating, .suspended, .completed, .failed, .cancelled: break
             }
         }
         await compareCatalog(await replica.state, stored: stored)

@@ -1,3 +1,4 @@
+import Checkpointing
 import ClusterModel
 import ClusterState
 import CoreMetrics
@@ -26,14 +27,28 @@ extension NodeController {
         remember(state, at: moment)
         await propose(changes, state: state, at: moment)
         for record in state.liveJobs where operations[record.id] == nil {
-            if let due = record.nextCheckpointDue(now: moment), due <= moment, let status = containers[record.id],
-                status.exit == nil, record.request == nil
+            if let due = checkpointDue(record, moment), due <= moment, let status = containers[record.id],
+                status.exit == nil, record.request == nil, record.node == node
             {
                 checkpoint(record, status.key)
-            } else if record.state == .queued || (containers[record.id] == nil && record.node == node) {
+            } else if record.state == .queued || (containers[record.id] == nil && record.node == node)
+                || record.migration != nil
+            {
                 await reconcile([record.id])
             }
         }
+    }
+
+    /// When the next automatic checkpoint is due, by the interval that the job gives or else by what one costs.
+    private func checkpointDue(_ record: JobRecord, _ moment: Timestamp) -> Timestamp? {
+        guard settings.intervalByCost, record.specification.checkpoint.interval == nil else {
+            return record.nextCheckpointDue(now: moment)
+        }
+        let memory = containers[record.id]?.recent.last?.memory
+        return record.nextCheckpointDue(
+            now: moment,
+            everyNow: record.costInterval(memory: memory, now: moment)?.interval
+        )
     }
 
     /// Whether a period has passed; half a reading early counts, since ticks do not come to the nanosecond.
@@ -101,7 +116,7 @@ extension NodeController {
         guard let status = containers[record.id], status.exit == nil else {
             // A container that is being made will want its share within milliseconds.
             let kind = operations[record.id]?.kind
-            view.isRunning = kind == .start || kind == .restore
+            view.isRunning = kind == .start || kind == .restore || kind == .migrate
             return view
         }
         view.isRunning = !status.isFrozen && (record.state == .running || record.state == .checkpointing)
@@ -206,7 +221,8 @@ extension NodeController {
             allocation: standing.allocation,
             usage: standing.usage,
             consumed: standing.consumed ?? .zero,
-            memory: standing.memory
+            memory: standing.memory,
+            checkpointAge: record.newestSafeCheckpoint.map { max(.zero, now() - $0.taken) }
         )
     }
 

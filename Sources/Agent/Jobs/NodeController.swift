@@ -16,6 +16,8 @@ struct NodeControllerSettings: Sendable {
     var memory: ByteCount
     /// Indexes of the GPU devices of this node.
     var devices: [Int]
+    /// What containers with an address of their own get here; nil means that none can run.
+    var network: NodeNetwork?
     /// Between two readings of the counters.
     var period: Duration = .seconds(1)
     /// Between two passes of the policy; events in between decide at once.
@@ -34,6 +36,8 @@ struct NodeControllerSettings: Sendable {
     var containerLimit = 1000
     /// Checkpoints that may be taken at once.
     var checkpointLimit = 2
+    /// Whether jobs that give no interval get one by what checkpoints cost.
+    var intervalByCost = false
     var checkpointLimits = CheckpointLimits()
     var restoreLimits = RestoreLimits()
     /// Waits before a failed write is tried again: at first, and doubled up to the second.
@@ -44,6 +48,8 @@ struct NodeControllerSettings: Sendable {
     var stopRetry: Duration = .seconds(2)
     /// How long an agent that stops waits for the checkpoints that it has called off.
     var checkpointPatience: Duration = .seconds(15)
+    /// How long an agent that stops waits for the memory of restored containers, which end with it otherwise.
+    var arrivalPatience: Duration = .seconds(20)
 
     init(capacity: VCPUCount, memory: ByteCount, devices: [Int] = []) {
         self.capacity = capacity
@@ -62,6 +68,12 @@ actor NodeController {
     let replica: Replica
     let host: any ContainerHost
     let images: any CheckpointStore
+    /// Where checkpoints come from that are on other nodes.
+    let copies: any CopySource
+    /// Where jobs come from that move here.
+    let link: any MigrationLink
+    /// Gives what is here of jobs that leave.
+    let desk: MigrationDesk
     let hub: ChangeHub
     let metrics: AgentMetrics
     let logger: Logger
@@ -86,6 +98,12 @@ actor NodeController {
     var claims: [JobID: Claim] = [:]
     /// Jobs whose checkpoint waits for others to end.
     var waitingCheckpoints: Set<JobID> = []
+    /// Containers that run and whose memory has not arrived in full.
+    var arrivals: [ContainerKey: Arrival] = [:]
+    /// What went across of jobs whose move is about to be concluded.
+    var arrivedBytes: [JobID: ByteCount] = [:]
+    /// Jobs whose restore found that only this node's copy of the checkpoint is bad.
+    var damagedHere: Set<JobID> = []
     /// Samples that are not written yet.
     var unwrittenSamples: [JobSample] = []
     var lastHistoryWrite: ContinuousClock.Instant?
@@ -129,12 +147,16 @@ actor NodeController {
     /// Something that takes time, done for one job.
     struct Operation {
         /// What it is; the word goes into logs.
-        enum Kind: String { case start, restore, stop, checkpoint, report }
+        enum Kind: String { case start, restore, stop, checkpoint, migrate, report }
         var kind: Kind
         /// Hears that the container ended, while a checkpoint is being taken.
         var containerEnded: (@Sendable () -> Void)?
         /// Ends it early, with the reason, where that is possible.
         var giveUp: (@Sendable (String) -> Void)?
+        /// Hears of each change of the job's record.
+        var recordChanged: (@Sendable (JobRecord?) -> Void)?
+        /// Whether a container would stand still with nobody to thaw it if the agent ended now.
+        var isUnsafeToLeave: (@Sendable () async -> Bool)?
     }
 
     /// Makes a controller that has not looked at anything yet; `open` does that, `run` keeps on.
@@ -147,6 +169,9 @@ actor NodeController {
         hub: ChangeHub,
         metrics: AgentMetrics,
         settings: NodeControllerSettings,
+        copies: any CopySource = NoCopies(),
+        link: any MigrationLink = NoMigrations(),
+        desk: MigrationDesk = MigrationDesk(bytesPerSecond: 0, facts: { _ in MigrationFacts() }),
         fence: any Fence = NoFence(),
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp,
@@ -156,6 +181,8 @@ actor NodeController {
         self.replica = replica
         self.host = host
         self.images = images
+        self.copies = copies
+        (self.link, self.desk) = (link, desk)
         self.qos = QoSController(configuration: qos)
         self.hub = hub
         self.metrics = metrics
@@ -180,7 +207,12 @@ actor NodeController {
         }
         isStopping = true
         // A task of its own: this one is cancelled, and nothing could be waited for in it.
-        await Task(name: "node.checkpoints.end") { await endCheckpoints() }.value
+        await Task(name: "node.checkpoints.end") {
+            async let checkpoints: Void = endCheckpoints()
+            async let arrivals: Void = endArrivals()
+            async let migrations: Void = endMigrations()
+            _ = await (checkpoints, arrivals, migrations)
+        }.value
         // Containers go on without this agent; what becomes of them is for the next one to see.
         for status in containers.values { status.watch?.cancel() }
         await writeHistory(at: now())
@@ -212,6 +244,7 @@ actor NodeController {
             guard !isStopping else { return }
             let record = state.job(job)
             if let operation = operations[job] {
+                operation.recordChanged?(record)
                 // Whoever wants the job ended does not wait for its images.
                 if record?.state == .stopping { operation.giveUp?("the job is being stopped") }
                 continue
@@ -223,7 +256,7 @@ actor NodeController {
                 continue
             }
             if containers[job] == nil, !record.state.mayHaveContainer { claims[job] = nil }
-            carryOut(record)
+            carryOut(record, state)
         }
         await collectRetired(state)
     }
@@ -233,12 +266,17 @@ actor NodeController {
         switch record.task {
         case .none: containers[record.id] != nil || record.node == node || record.node == nil
         case .wait: record.assignedNode == nil || record.assignedNode == node
-        case .start, .restore, .run, .checkpoint, .stop: record.node == node
+        case .start, .restore, .receive, .run, .checkpoint, .stop: record.node == node
         }
     }
 
-    private func carryOut(_ record: JobRecord) {
+    private func carryOut(_ record: JobRecord, _ state: ClusterState) {
         let status = containers[record.id]
+        if let migration = record.migration, let task = record.migrationTask(on: node),
+            carryOut(task, record, migration)
+        {
+            return
+        }
         guard isHere(record) else {
             // Another node's now: what is left of it here has no right to run.
             if let status {
@@ -254,7 +292,11 @@ actor NodeController {
             if let status, status.exit == nil { end(status.key, grace: .zero) }
             if record.state.isFinal { forgetStanding(record) }
         case .wait:
-            if let status { if status.exit == nil { end(status.key, grace: .zero) } } else { beginIfRoom(record) }
+            if let status {
+                if status.exit == nil { end(status.key, grace: .zero) }
+            } else {
+                beginIfRoom(record, state)
+            }
         case .start(let incarnation):
             if let status {
                 // An older incarnation must be gone before the next one starts.
@@ -268,6 +310,7 @@ actor NodeController {
             } else if fence.mayRun {
                 restore(record, ContainerKey(job: record.id, incarnation: incarnation), from: generation)
             }
+        case .receive: break
         case .run(let incarnation):
             guard let status, status.key.incarnation == incarnation else {
                 return reportLost(ContainerKey(job: record.id, incarnation: incarnation))
@@ -353,10 +396,15 @@ actor NodeController {
 
     private func collectRetired(_ state: ClusterState) async {
         for (job, generation) in state.retiringCheckpoints
-        where operations[job]?.kind != .restore && state.job(job)?.checkpoint(generation)?.node == node {
+        where operations[job]?.kind != .restore {
+            guard let entry = state.job(job)?.checkpoint(generation), entry.holders.contains(node) else { continue }
             do {
                 try await images.remove(job: job, generation: generation)
-                try await replica.propose(.checkpointRetired(job: job, generation: generation))
+                try await replica.propose(
+                    entry.copies == nil
+                        ? .checkpointRetired(job: job, generation: generation)
+                        : .copyGone(job: job, generation: generation, node: node, time: now())
+                )
             } catch {
                 logger.warning(
                     "checkpoint.remove.failed",

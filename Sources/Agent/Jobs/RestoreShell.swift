@@ -13,7 +13,9 @@ actor RestoreShell {
     private let onDamage: @Sendable (CheckpointGeneration, String) async -> Void
 
     private var folders: CheckpointFolders?
-    private var hasLayer = false
+    private var extracted = ExtractedImages(hasLayer: false)
+    /// Why all memory has to be there before the container runs; nil when it need not.
+    private(set) var lazyObstacle: String?
     private var step: Task<Void, Never>?
     private var outcome: RestoreOutcome?
 
@@ -29,10 +31,14 @@ actor RestoreShell {
     ) {
         core = RestoreOperation(request, limits: limits, now: .now)
         (self.plan, self.host, self.images, self.logger, self.onDamage) = (plan, host, images, logger, onDamage)
+        lazyObstacle = host.lazyRestoreObstacle
     }
 
     /// Tells the core to give up, if that is still possible; nothing of the container is left then.
     nonisolated func giveUp(_ reason: String) { events.send(.cancelled(reason: reason)) }
+
+    /// Memory that was still to come when the container ran; nil when all of it was there.
+    var awaitedMemory: ByteCount? { extracted.pages?.byteCount }
 
     /// Runs the restore to its end.
     func run() async -> RestoreOutcome {
@@ -52,15 +58,22 @@ actor RestoreShell {
         case .verify(let generation):
             begin(.verifying, then: .verified) { [self] in try await images.check(job: job, generation: generation) }
         case .extract(let generation):
+            let lazily = lazyObstacle == nil
             begin(.extracting, then: .extracted) { [self] in
                 let made = try await host.makeRestoreFolders(plan.key)
                 await keep(made)
-                await keep(hasLayer: try await images.extract(job: job, generation: generation, into: made))
+                await keep(try await images.extract(job: job, generation: generation, into: made, lazily: lazily))
             }
         case .restore:
             begin(.restoring, then: .restored) { [self] in
                 guard let folders = await folders else { throw CancellationError() }
-                try await host.restore(plan, images: folders.images, layer: await hasLayer ? folders.layer : nil)
+                let extracted = await extracted
+                try await host.restore(
+                    plan,
+                    images: folders.images,
+                    layer: extracted.hasLayer ? folders.layer : nil,
+                    pages: extracted.pages
+                )
             }
         case .restoreQuota:
             do { try host.setCPULimit(plan.cpuLimit, of: plan.key) } catch {
@@ -72,6 +85,10 @@ actor RestoreShell {
         case .cleanUp:
             step?.cancel()
             await step?.value
+            extracted.pages?.close()
+            // What CRIU could not do so, it may be able to do with all memory in place.
+            if extracted.pages != nil { lazyObstacle = "an attempt without all of its memory failed" }
+            extracted = ExtractedImages(hasLayer: false)
             begin(.cleaningUp, then: .cleanedUp) { [self] in
                 try await host.remove(plan.key)
                 if let folders = await folders { await host.removeFolders(folders) }
@@ -107,5 +124,5 @@ actor RestoreShell {
     }
 
     private func keep(_ made: CheckpointFolders) { folders = made }
-    private func keep(hasLayer extracted: Bool) { hasLayer = extracted }
+    private func keep(_ images: ExtractedImages) { extracted = images }
 }

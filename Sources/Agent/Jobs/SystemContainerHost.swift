@@ -12,15 +12,15 @@ import Synchronization
 
 /// The containers of this node through runc, CRIU and cgroups.
 final class SystemContainerHost: ContainerHost, LogSource {
-    private let runtime: ContainerRuntime
-    private let images: ImageCache
+    let runtime: ContainerRuntime
+    let images: ImageCache
     private let archive: LogArchive
-    private let scratch: String
+    let scratch: String
     private let cacheLimit: ByteCount
     private let devices: GPUInventory
     private let logger: Logger
     private let open = Mutex<[ContainerKey: OpenContainer]>([:])
-    private let jobImages: JobImages
+    let jobImages: JobImages
 
     /// Names of what travels with CRIU's images: CRIU leaves files alone that it does not know.
     private static let specificationName = "godwit-container.json"
@@ -29,6 +29,8 @@ final class SystemContainerHost: ContainerHost, LogSource {
     private struct OpenContainer {
         let cgroup: Cgroup
         let sampler: CgroupSampler
+        /// CPU time of the cgroup that is no work of the job's: CRIU's, in a restore.
+        let restoreTime: Duration
     }
 
     /// Finds the programs and makes the cgroups' parent; throws with the remedy when containers cannot run here.
@@ -65,16 +67,24 @@ final class SystemContainerHost: ContainerHost, LogSource {
         containers.logFileLimit = configuration.containerLogs.fileSize
         containers.logFileCount = configuration.containerLogs.fileCount
         containers.imageTimeout = configuration.images.pullTimeout
+        containers.bridge = configuration.network.bridge.map {
+            var bridge = ContainerBridge(name: $0)
+            bridge.holdLimit = configuration.network.holdBuffer
+            return bridge
+        }
         return containers
     }
 
     // MARK: Life
 
     func adopt() async throws -> [FoundContainer] {
-        let adopted = try await runtime.adopt()
+        let held = heldMoves()
+        let adopted = try await runtime.adopt(holding: Set(held.keys))
+        let standing = adopted.filter { if case .running = $0.state { held[$0.id] != nil } else { false } }
+        let kept = Set(standing.map { "\($0.id)\(Self.migrationSuffix)" })
         // What a dump or restore left in memory belongs to an agent that is gone; and now that the runtime has adopted, those that went
-        // on without their agent are over, too.
-        for name in (try? FileSystem.list(scratch)) ?? [] where Self.isFolderName(name) {
+        // on without their agent are over, too. Only what was handed over, or may have been, is still wanted.
+        for name in (try? FileSystem.list(scratch)) ?? [] where Self.isFolderName(name) && !kept.contains(name) {
             try? FileSystem.removeAll("\(scratch)/\(name)")
         }
         var found: [FoundContainer] = []
@@ -87,11 +97,14 @@ final class SystemContainerHost: ContainerHost, LogSource {
             switch container.state {
             case .running:
                 try remember(key)
+                let devices = container.devices.compactMap { Int($0) }
+                if let number = held[container.id] {
+                    found.append(FoundContainer(key: key, state: .running, devices: devices, heldMove: number))
+                    continue
+                }
                 // The runtime thaws what one of its own checkpoints froze; this also ends a freeze that had just begun.
                 try? runtime.cgroup(of: container.id).thaw()
-                found.append(
-                    FoundContainer(key: key, state: .running, devices: container.devices.compactMap { Int($0) })
-                )
+                found.append(FoundContainer(key: key, state: .running, devices: devices))
             case .exited(let exit):
                 // Its cgroup is still there, and with it the CPU time that it used.
                 try remember(key)
@@ -113,6 +126,7 @@ final class SystemContainerHost: ContainerHost, LogSource {
         request.cpuAllocation = plan.allocation
         request.cpuLimit = plan.cpuLimit
         request.memoryLimit = plan.memoryLimit
+        request.network = plan.network
         request.isFenced = plan.isFenced
         do { _ = try await runtime.start(request) } catch let error as ContainerError where error.code == .fenced {
             throw StartFenced()
@@ -120,7 +134,12 @@ final class SystemContainerHost: ContainerHost, LogSource {
         try remember(plan.key)
     }
 
-    func restore(_ plan: ContainerPlan, images folder: String, layer: String?) async throws {
+    func restore(
+        _ plan: ContainerPlan,
+        images folder: String,
+        layer: String?,
+        pages: (any PageSource)?
+    ) async throws {
         let root = FileSystem.parent(of: folder)
         let key = ImageKey(rawValue: try FileSystem.readLine("\(folder)/\(Self.imageKeyName)"))
         let image: PreparedImage
@@ -141,12 +160,31 @@ final class SystemContainerHost: ContainerHost, LogSource {
         request.cpuLimit = plan.cpuLimit
         request.memoryLimit = plan.memoryLimit
         request.tcpEstablished = plan.specification.checkpoint.tcpEstablished
+        (request.network, request.staysLocked) = (plan.network, plan.staysLocked)
         request.isFenced = plan.isFenced
+        request.pages = pages
         do { _ = try await runtime.restore(request) } catch let error as ContainerError where error.code == .fenced {
             // The checkpoint is as good as it was.
             throw RestoreProblem.unavailable(reason: "\(error)")
         }
         try remember(plan.key)
+    }
+
+    func mayHaveRun(_ key: ContainerKey) -> Bool { runtime.mayHaveRun(id(key)) }
+
+    var lazyRestoreObstacle: String? { runtime.lazyRestoreObstacle }
+
+    func memoryArrival(of key: ContainerKey) async -> MemoryArrival? {
+        guard let arrival = runtime.arrival(of: id(key)) else { return nil }
+        let (result, duration) = await arrival.end()
+        let end: MemoryArrival.End =
+            switch result {
+            case .complete: .complete
+            case .containerEnded: .containerEnded
+            case .failed(let problem as RestoreProblem): .failed(problem)
+            case .failed(let error): .failed(.unavailable(reason: "\(error)"))
+            }
+        return MemoryArrival(end: end, bytes: arrival.bytesServed, duration: duration)
     }
 
     /// The image of a checkpoint, which alone fits to it.
@@ -166,7 +204,7 @@ final class SystemContainerHost: ContainerHost, LogSource {
     }
 
     /// Remembers the image of a job; where that cannot be written, it is known at least until the agent ends.
-    private func note(_ key: ImageKey, of job: JobID, isStored: Bool) {
+    func note(_ key: ImageKey, of job: JobID, isStored: Bool) {
         do { try jobImages.note(key, of: job, isStored: isStored) } catch {
             logger.warning("image.note.failed", metadata: ["job": "\(job)", "error": "\(error)"])
         }
@@ -204,6 +242,8 @@ final class SystemContainerHost: ContainerHost, LogSource {
 
     static func exit(_ exit: Containers.ContainerExit) -> ClusterModel.ContainerExit {
         if exit.isFenced { return .fenced }
+        // The node's failure and not the program's: the job goes on from its last checkpoint.
+        if exit.isMemoryLost { return ClusterModel.ContainerExit.lost }
         return switch exit.cause {
         case .code(let code):
             // A shell that waits for the killed process reports 128 + 9; the kernel's count says what it was.
@@ -244,12 +284,18 @@ final class SystemContainerHost: ContainerHost, LogSource {
         let cgroup = try runtime.cgroup(of: id(key))
         // A container that has ended already has no cgroup to read; its exit tells the rest.
         guard let sampler = try? cgroup.makeSampler() else { return }
-        open.withLock { $0[key] = OpenContainer(cgroup: cgroup, sampler: sampler) }
+        let container = OpenContainer(cgroup: cgroup, sampler: sampler, restoreTime: runtime.restoreTime(of: id(key)))
+        open.withLock { $0[key] = container }
     }
+
+    /// Containers whose counters can be read.
+    var openContainers: [ContainerKey] { open.withLock { Array($0.keys) } }
 
     func sample(_ key: ContainerKey) -> CgroupSample? {
         guard let container = open.withLock({ $0[key] }) else { return nil }
-        return try? container.sampler.sample()
+        guard var sample = try? container.sampler.sample() else { return nil }
+        sample.cpuTime = max(.zero, sample.cpuTime - container.restoreTime)
+        return sample
     }
 
     func setAllocation(_ allocation: VCPUCount, of key: ContainerKey) throws {
@@ -288,12 +334,13 @@ final class SystemContainerHost: ContainerHost, LogSource {
 
     /// Whether a name is one that ``makeFolders(_:_:)`` gives; nothing else in that folder is ours to remove.
     static func isFolderName(_ name: String) -> Bool {
-        guard let dash = name.lastIndex(of: "-"), ["checkpoint", "restore"].contains(name[name.index(after: dash)...])
+        guard let dash = name.lastIndex(of: "-"),
+            ["checkpoint", "restore", "migration"].contains(name[name.index(after: dash)...])
         else { return false }
         return ContainerID(rawValue: String(name[..<dash])).parts != nil
     }
 
-    private func makeFolders(_ key: ContainerKey, _ purpose: String) throws -> CheckpointFolders {
+    func makeFolders(_ key: ContainerKey, _ purpose: String) throws -> CheckpointFolders {
         let root = "\(scratch)/\(key)-\(purpose)"
         try FileSystem.removeAll(root)
         try FileSystem.createFolder(root, mode: 0o700)
@@ -301,15 +348,24 @@ final class SystemContainerHost: ContainerHost, LogSource {
     }
 
     func freeze(_ key: ContainerKey) async throws {
+        // While it still runs, so that no frame finds it frozen.
+        try await runtime.lockNetwork(of: id(key))
         // A throttled process can be frozen only when its next period begins, so the quota goes first.
         let cgroup = try runtime.cgroup(of: id(key))
         try? cgroup.setCPUQuota(nil)
-        try await cgroup.freeze()
+        do { try await cgroup.freeze() } catch {
+            try? await unlockNetwork(key)
+            throw error
+        }
     }
 
     func thaw(_ key: ContainerKey) async throws {
         try await runtime.thaw(id(key))
         try runtime.cgroup(of: id(key)).thaw()
+        do { try await unlockNetwork(key) } catch {
+            // It runs, and that is what was asked for; the next thaw tries again.
+            logger.error("container.network.failed", metadata: ["container": "\(key)", "error": "\(error)"])
+        }
     }
 
     func dump(
@@ -325,6 +381,11 @@ final class SystemContainerHost: ContainerHost, LogSource {
                 tcpEstablished: specification.checkpoint.tcpEstablished
             )
         )
+        try completeImages(of: key, in: folders)
+    }
+
+    /// Puts beside CRIU's images what a restore needs besides them.
+    func completeImages(of key: ContainerKey, in folders: CheckpointFolders) throws {
         try FileSystem.move("\(folders.root)/container.json", to: "\(folders.images)/\(Self.specificationName)")
         let image = jobImages.key(of: key.job)?.rawValue ?? ""
         try FileSystem.writeAtomically(image + "\n", to: "\(folders.images)/\(Self.imageKeyName)", mode: 0o600)
@@ -333,6 +394,34 @@ final class SystemContainerHost: ContainerHost, LogSource {
     func captureLayer(_ key: ContainerKey, into folders: CheckpointFolders) async throws -> Bool {
         // The runtime copies the layer while CRIU dumps: both read what stands still.
         FileSystem.exists(folders.layer)
+    }
+
+    // MARK: Networks
+
+    func lockNetwork(_ key: ContainerKey) async throws { try await runtime.lockNetwork(of: id(key)) }
+
+    func handOverNetwork(_ key: ContainerKey) async throws -> HeldFrames {
+        try await runtime.handOverNetwork(of: id(key))
+    }
+
+    func cutNetwork(_ key: ContainerKey) async throws { try await runtime.cutNetwork(of: id(key)) }
+
+    func inject(_ held: HeldFrames, into key: ContainerKey) async throws {
+        try await runtime.inject(held, into: id(key))
+    }
+
+    func announce(_ key: ContainerKey) async throws { try await runtime.announce(id(key)) }
+
+    func unlockNetwork(_ key: ContainerKey) async throws {
+        let held = try await runtime.unlockNetwork(of: id(key))
+        guard held.dropped > 0 else { return }
+        logger.warning(
+            "container.frames.dropped",
+            metadata: [
+                "container": "\(key)", "dropped": "\(held.dropped)", "held": "\(held.frames)",
+                "remedy": "raise network.holdBuffer",
+            ]
+        )
     }
 
     func removeFolders(_ folders: CheckpointFolders) async { try? FileSystem.removeAll(folders.root) }
@@ -350,7 +439,7 @@ final class SystemContainerHost: ContainerHost, LogSource {
     /// Jobs whose image is noted, too: ``forget(_:)`` deletes both.
     func archivedJobs() async throws -> [JobID] { jobImages.jobs.union(try archive.jobs()).sorted() }
 
-    private func id(_ key: ContainerKey) -> ContainerID { ContainerID(job: key.job, incarnation: key.incarnation) }
+    func id(_ key: ContainerKey) -> ContainerID { ContainerID(job: key.job, incarnation: key.incarnation) }
 }
 
 extension ContainerRuntime {

@@ -16,6 +16,8 @@ enum MethodPlace: Sendable, Equatable {
     /// A job that no node holds is for the leader. `elseHere`: when that node cannot be reached, the agent that was asked answers from what
     /// it has, instead of failing.
     case jobsNode(elseHere: Bool)
+    /// By a node that has the files of the checkpoint that the request names: it alone can read them.
+    case checkpointHolder
     /// By the node that the request names; `elseHere`: when it cannot be reached, by the agent that was asked.
     case namedNode(elseHere: Bool)
 }
@@ -27,7 +29,10 @@ extension WireMethod {
     /// Answered with any number of messages.
     var isStreamed: Bool {
         switch self {
-        case .jobWatch, .jobLogs, .clusterEvents: true
+        case .jobWatch, .jobLogs, .clusterEvents, .copyFetch, .copyCheck, .migrationFetch, .migrationFrames,
+            .checkpointVerify,
+            .checkpointExport:
+            true
         default: false
         }
     }
@@ -40,7 +45,7 @@ extension WireMethod {
         case .status, .clusterMembers, .clusterEvents, .echo: .here
         case .nodeCordon, .nodeDrain, .nodeUndrain, .nodeRemove, .keyringRotate, .certificateRevoke: .leader
         case .authorityAdd, .authorityRemove: .leader
-        case .jobSubmit, .jobPlan, .jobCheckpoint, .jobRestore, .jobCancel: .leader
+        case .jobSubmit, .jobPlan, .jobCheckpoint, .jobRestore, .jobCancel, .jobMigrate: .leader
         case .nodeList, .jobList, .clusterVoters, .keyringList, .revocationList, .authorityList: .leaderElseHere
         case .nodeShow: .namedNode(elseHere: true)
         // Nobody else can end it.
@@ -49,8 +54,17 @@ extension WireMethod {
         case .jobShow, .jobExplain, .jobWatch: .jobsNode(elseHere: true)
         // The output is only there, and only there can a limit be changed at once.
         case .jobLogs, .jobResize: .jobsNode(elseHere: false)
-        case .join, .leave: .leader
-        case .raft, .propose, .gossipExchange, .peerPing, .forward, .renew: .here
+        case .join: .leader
+        case .raft, .propose, .gossipExchange, .peerPing, .forward, .renew, .copyFetch, .copyCheck,
+            .migrationFetch, .migrationFrames, .migrationPages:
+            .here
+        case .checkpointList, .checkpointShow: .leaderElseHere
+        case .checkpointRemove: .leader
+        // The asked agent asks the holders.
+        case .checkpointVerify: .here
+        case .checkpointExport: .checkpointHolder
+        // The pieces of one tar come to one agent.
+        case .checkpointImport: .here
         case .unspecified, .UNRECOGNIZED: .here
         }
     }
@@ -63,7 +77,7 @@ extension RPCRequest {
     var repeatable: RPCRequest? {
         switch method {
         case .nodeList, .nodeShow, .jobList, .jobShow, .jobExplain, .jobPlan, .clusterMembers, .clusterVoters,
-            .keyringList, .revocationList:
+            .keyringList, .revocationList, .checkpointList, .checkpointShow:
             return self
         // The same again changes nothing.
         case .nodeCordon, .nodeDrain, .nodeUndrain, .certificateRevoke: return self
@@ -79,6 +93,14 @@ extension RPCRequest {
         }
     }
 
+    /// The generation that the request names; 0 when it names none.
+    var generation: UInt32 {
+        switch method {
+        case .checkpointExport: (try? decode(WireCheckpointExportRequest.self))?.generation ?? 0
+        default: 0
+        }
+    }
+
     /// The job or the node that the request names; empty when it names none or cannot be read, which its handler then tells.
     var subject: String {
         switch method {
@@ -88,6 +110,7 @@ extension RPCRequest {
         case .jobExplain: (try? decode(WireJobExplainRequest.self))?.job.nameOrID ?? ""
         case .jobWatch: (try? decode(WireJobWatchRequest.self))?.job.nameOrID ?? ""
         case .jobLogs: (try? decode(WireJobLogsRequest.self))?.job.nameOrID ?? ""
+        case .checkpointExport: (try? decode(WireCheckpointExportRequest.self))?.job.nameOrID ?? ""
         case .jobResize: (try? decode(WireJobResizeRequest.self))?.job.nameOrID ?? ""
         default: ""
         }

@@ -11,12 +11,16 @@ import Transport
 
 /// What a connection between two agents carries.
 ///
-/// Two connections, because a follower that reads a long log for a user must not make Raft wait.
+/// Several connections, because a follower that reads a long log for a user must not make Raft wait, and a checkpoint neither of them.
 enum PeerLane: Sendable, Hashable, CaseIterable {
     /// What agents ask for themselves.
     case cluster
     /// What they pass on for users.
     case users
+    /// Copies of checkpoints.
+    case copies
+    /// Jobs that stand still until they have moved.
+    case migrations
 }
 
 /// The bounds of what agents send each other.
@@ -26,7 +30,11 @@ struct PeerSettings: Sendable {
     /// Messages of one delivery, in bytes; a larger message goes alone.
     var deliveryByteLimit = 512 << 10
     /// Deliveries to one peer that are not acknowledged yet; so many round trips overlap.
+    ///
+    /// Twice what an agent acknowledges together.
     var deliveriesInFlight = 16
+    /// Larger deliveries are acknowledged at once.
+    static let patientByteLimit = 16 << 10
     /// Bytes of them.
     var bytesInFlight = 4 << 20
     /// The pause after the first failure to connect; it doubles with each further one, and half of it is drawn at random.
@@ -277,6 +285,9 @@ final class PeerConnection: Sendable {
             }
             return client
         } catch let failure as RPCFailure {
+            if failure.code == .forbidden, failureCount < 2 {
+                surroundings.observe(.certificateRefused(node, failure))
+            }
             throw RPCFailure(.unavailable, "node \(node) cannot be reached: \(failure.message)")
         } catch {
             throw RPCFailure(.unavailable, "node \(node) cannot be reached: \(error)")

@@ -1,7 +1,9 @@
 import AgentConfiguration
 import ClusterModel
+import struct Containers.HeldFrames
 import ControlMessages
 import FoundationEssentials
+import ImageStore
 import NIO
 import Raft
 import SwiftProtobuf
@@ -16,28 +18,34 @@ enum PeerEvent: Sendable {
     case unreachable(NodeID, RPCFailure)
     /// The node answers, and takes no Raft messages from us; told once for a connection.
     case refused(NodeID, RPCFailure)
+    /// A certificate, the node's or ours, is in the way of a connection; told for the first attempts only.
+    case certificateRefused(NodeID, RPCFailure)
 }
 
-/// Which nodes take no Raft messages from this agent, and why: for people.
+/// Which nodes take no Raft messages from this agent, or no connection because of a certificate, and why: for people.
 final class PeerRefusals: Sendable {
-    private let refusals = Mutex<[NodeID: RPCFailure]>([:])
+    private let refusals = Mutex<[NodeID: String]>([:])
 
     /// Takes note of what happened; a new connection may be welcome again.
     func note(_ event: PeerEvent) {
         refusals.withLock { refusals in
             switch event {
-            case .refused(let node, let failure): refusals[node] = failure
+            case .refused(let node, let failure):
+                refusals[node] = "Node \(node) refuses this agent: \(failure.message)."
+            case .certificateRefused(let node, let failure):
+                refusals[node] = "Node \(node) cannot be reached: \(failure.message)."
             case .connected(let node): refusals[node] = nil
             case .unreachable: break
             }
         }
     }
 
+    /// Says nothing more about a node that has left.
+    func forget(_ node: NodeID) { refusals.withLock { $0[node] = nil } }
+
     /// A sentence for each node, by name.
     var problems: [String] {
-        refusals.withLock { refusals in
-            refusals.sorted { $0.key < $1.key }.map { "Node \($0.key) refuses this agent: \($0.value.message)." }
-        }
+        refusals.withLock { $0.sorted { $0.key < $1.key }.map(\.value) }
     }
 }
 
@@ -87,8 +95,8 @@ final class PeerCounters: Sendable {
 
 /// The connections of this agent to all others.
 ///
-/// At most one connection to a node for what agents ask, and one for what they pass on for users; made when something is to be said, kept
-/// open, made again after a pause that grows with each failure. Nothing is sent before the certificate at the other end
+/// At most one connection to a node for what agents ask, one for what they pass on for users, and one for copies of checkpoints; made when something is to be said,
+/// kept open, made again after a pause that grows with each failure. Nothing is sent before the certificate at the other end
 /// has shown the node that was wanted.
 final class PeerConnections: PeerLink {
     /// This agent's node: it has no connection to itself.
@@ -212,12 +220,6 @@ final class PeerConnections: PeerLink {
         return try ProposeAnswer(reply, commandCount: commands.count)
     }
 
-    func leave(_ request: LeaveRequest, through node: NodeID, timeout: Duration) async throws -> UInt64 {
-        let wire = WireLeaveRequest.with { ($0.node, $0.reason) = (request.node.rawValue, request.reason) }
-        let reply: WireLeaveReply = try await call(.leave, wire, node, timeout)
-        return reply.index
-    }
-
     func exchange(_ gossip: [UInt8], with node: NodeID, timeout: Duration) async throws -> [UInt8] {
         let request = WireGossipExchange.with { request in
             request.state = Data(gossip)
@@ -266,6 +268,34 @@ final class PeerConnections: PeerLink {
         } catch {
             await client.close()
             throw error
+        }
+    }
+
+    func fetchCopy(
+        _ request: CopyRequest,
+        from node: NodeID,
+        receiving receive: @escaping @Sendable (CopyPiece) async throws -> Void
+    ) async throws {
+        let client = try await client(of: node, .copies, within: .seconds(10))
+        let wire = request.wire(lineage: surroundings.directory.lineage ?? 0)
+        for try await piece in client.stream(.copyFetch, wire, reply: WireCopyFetchReply.self) {
+            try await receive(CopyPiece(piece))
+        }
+    }
+
+    func checkCopy(
+        _ job: JobID,
+        _ generation: CheckpointGeneration,
+        on node: NodeID,
+        receiving receive: @escaping @Sendable (CopyCheck) async throws -> Void
+    ) async throws {
+        let client = try await client(of: node, .copies, within: .seconds(10))
+        let wire = WireCopyCheckRequest.with {
+            ($0.job, $0.generation) = (job.rawValue, generation.rawValue)
+            $0.lineage = surroundings.directory.lineage ?? 0
+        }
+        for try await reply in client.stream(.copyCheck, wire, reply: WireCopyCheckReply.self) {
+            try await receive(CopyCheck(reply))
         }
     }
 
@@ -322,4 +352,43 @@ final class PeerConnections: PeerLink {
 extension ContinuousClock.Instant {
     /// The time until then, at least zero.
     fileprivate var remaining: Duration { max(.zero, ContinuousClock.now.duration(to: self)) }
+}
+
+extension PeerConnections: MigrationLink {
+    func fetchMigration(
+        _ request: MigrationRequest,
+        from node: NodeID,
+        receiving receive: @escaping @Sendable (MigrationPart) async throws -> Void
+    ) async throws {
+        let client = try await client(of: node, .migrations, within: .seconds(10))
+        let wire = request.wire(lineage: surroundings.directory.lineage ?? 0)
+        for try await part in client.stream(.migrationFetch, wire, reply: WireMigrationFetchReply.self) {
+            try await receive(MigrationPart(part))
+        }
+    }
+
+    func fetchFrames(
+        _ request: MigrationRequest,
+        from node: NodeID,
+        receiving receive: @escaping @Sendable (HeldFrames) async throws -> Void
+    ) async throws {
+        let client = try await client(of: node, .migrations, within: .seconds(1))
+        let wire = WireMigrationFramesRequest.with { wire in
+            (wire.job, wire.number) = (request.job.rawValue, request.number)
+            wire.lineage = surroundings.directory.lineage ?? 0
+        }
+        for try await part in client.stream(.migrationFrames, wire, reply: WireMigrationFramesReply.self) {
+            try await receive(HeldFrames(part))
+        }
+    }
+
+    func fetchPages(_ request: PagesRequest, from node: NodeID) async throws -> [DumpPiece] {
+        let client = try await client(of: node, .migrations, within: .seconds(10))
+        let wire = request.wire(lineage: surroundings.directory.lineage ?? 0)
+        // The bound of bandwidth may hold an answer back for long; a line that is dead is found out by the connection.
+        let timeout = Duration.seconds(120)
+        return try PagesReply.pieces(
+            try await client.call(.migrationPages, wire, timeout: timeout, reply: WireMigrationPagesReply.self)
+        )
+    }
 }

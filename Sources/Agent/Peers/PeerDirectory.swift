@@ -52,7 +52,7 @@ final class PeerDirectory: Sendable {
     let nodeLimit: Int
     private let state = Mutex(State())
 
-    init(nodeLimit: Int = 1024) { self.nodeLimit = nodeLimit }
+    init(nodeLimit: Int = 4096) { self.nodeLimit = nodeLimit }
 
     /// Which history of the cluster this agent takes part in; nil when it has no log yet and has not been told.
     ///

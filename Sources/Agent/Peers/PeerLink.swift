@@ -24,9 +24,6 @@ protocol PeerLink: Sendable {
     /// Asks whatever agent is at an address to make this one a member.
     func join(_ request: JoinRequest, at address: PeerAddress, timeout: Duration) async throws -> JoinAnswer
 
-    /// Tells the cluster, through a node, that an agent leaves; gives the log index of its leaving.
-    func leave(_ request: LeaveRequest, through node: NodeID, timeout: Duration) async throws -> UInt64
-
     /// Gives a node all that our gossip knows and takes what its gossip knows.
     func exchange(_ gossip: [UInt8], with node: NodeID, timeout: Duration) async throws -> [UInt8]
 
@@ -35,6 +32,21 @@ protocol PeerLink: Sendable {
 
     /// Asks a node that has an issuer for this node's next certificate: gives it and those above it in PEM for a request in PEM.
     func renew(_ request: [UInt8], from node: NodeID, timeout: Duration) async throws -> [UInt8]
+
+    /// Fetches a copy of a checkpoint from a node that has it, piece by piece; the next piece comes when `receive` has returned.
+    func fetchCopy(
+        _ request: CopyRequest,
+        from node: NodeID,
+        receiving receive: @escaping @Sendable (CopyPiece) async throws -> Void
+    ) async throws
+
+    /// Has a node read its own copy of a checkpoint and act on what it finds; `receive` hears from time to time how far it is, and last what it found.
+    func checkCopy(
+        _ job: JobID,
+        _ generation: CheckpointGeneration,
+        on node: NodeID,
+        receiving receive: @escaping @Sendable (CopyCheck) async throws -> Void
+    ) async throws
 
     /// Passes a call on to a node and its answer on to `sink`, message by message.
     ///

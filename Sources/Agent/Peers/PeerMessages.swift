@@ -59,12 +59,6 @@ struct JoinAnswer: Sendable, Equatable {
     var lineage: UInt64 = 0
 }
 
-/// An agent that leaves for good.
-struct LeaveRequest: Sendable, Equatable {
-    var node: NodeID
-    var reason: String
-}
-
 /// How an agent stands, as it says itself.
 struct PeerStanding: Sendable, Equatable {
     /// Nil: it is in no Raft group yet.
@@ -252,6 +246,53 @@ extension PeerStanding {
             version: wire.version,
             time: Timestamp(seconds: seconds),
             callerLeft: wire.callerLeft
+        )
+    }
+}
+
+extension CopyRequest {
+    /// The request as it travels.
+    func wire(lineage: UInt64) -> WireCopyFetchRequest {
+        .with { request in
+            request.job = job.rawValue
+            request.generation = generation.rawValue
+            request.indexSha256 = digest
+            request.offset = offset
+            request.urgent = isUrgent
+            request.held = held.map(\.rawValue)
+            request.lineage = lineage
+        }
+    }
+
+    /// Reads a request; whether it makes sense is seen when what it names is not there.
+    init(_ wire: WireCopyFetchRequest) {
+        self.init(
+            job: JobID(rawValue: wire.job),
+            generation: CheckpointGeneration(rawValue: wire.generation),
+            digest: wire.indexSha256,
+            offset: wire.offset,
+            isUrgent: wire.urgent,
+            held: wire.held.prefix(1024).map(CheckpointGeneration.init(rawValue:))
+        )
+    }
+}
+
+extension CopyPiece {
+    /// The piece as it travels.
+    var wire: WireCopyFetchReply {
+        .with { piece in
+            (piece.indexLength, piece.dataLength) = (indexLength, dataLength)
+            if !index.isEmpty { piece.index = Data(index) }
+            if !data.isEmpty { piece.data = Data(data) }
+        }
+    }
+
+    init(_ wire: WireCopyFetchReply) {
+        self.init(
+            indexLength: wire.indexLength,
+            dataLength: wire.dataLength,
+            index: [UInt8](wire.index),
+            data: [UInt8](wire.data)
         )
     }
 }

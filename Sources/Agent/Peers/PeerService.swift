@@ -1,7 +1,9 @@
 import AgentConfiguration
 import ClusterModel
+import struct Containers.HeldFrames
 import ControlMessages
 import FoundationEssentials
+import ImageStore
 import NIO
 import Raft
 import SwiftProtobuf
@@ -26,9 +28,6 @@ protocol PeerDelegate: Sendable {
     /// `identity` is a node's, by its certificate.
     func join(_ request: JoinRequest, from identity: PeerIdentity) async throws -> JoinAnswer
 
-    /// Takes an agent out that asked for it itself; gives the log index. Only called while this agent leads, as far as it knows.
-    func leave(_ request: LeaveRequest) async throws -> UInt64
-
     /// Takes in what a node's gossip knows, and gives what ours knew before.
     func exchange(_ gossip: [UInt8], with node: NodeID) async throws -> [UInt8]
 
@@ -40,6 +39,33 @@ protocol PeerDelegate: Sendable {
         from identity: PeerIdentity,
         _ certificate: CertificateSummary?
     ) async throws -> [UInt8]
+
+    /// Sends a copy of a checkpoint that is here, piece by piece; the next one may go when `sink` has returned.
+    func sendCopy(_ request: CopyRequest, _ sink: (CopyPiece) async throws -> Void) async throws
+
+    /// Reads a copy of a checkpoint that is here and acts on what it finds; `sink` hears how far it is, and last what came of it.
+    func checkCopy(
+        _ job: JobID,
+        _ generation: CheckpointGeneration,
+        _ sink: (CopyCheck) async throws -> Void
+    ) async throws
+
+    /// Sends what is here of a job that moves to `node`, part by part; the next one may go when `sink` has returned.
+    func sendMigration(
+        _ request: MigrationRequest,
+        to node: NodeID,
+        _ sink: (MigrationPart) async throws -> Void
+    ) async throws
+
+    /// Sends a node what arrived here for the address of a job that is its now.
+    func sendFrames(
+        of request: MigrationRequest,
+        to node: NodeID,
+        _ sink: (HeldFrames) async throws -> Void
+    ) async throws
+
+    /// Gives memory of a job that moves to `node`, and that is not in what is sent of it.
+    func sendPages(_ request: PagesRequest, to node: NodeID) async throws -> [DumpPiece]
 
     /// Whether a node's member was taken out of the cluster for good; called on an event loop, so it must not wait.
     func hasLeft(_ node: NodeID, member: RaftMemberID) -> Bool
@@ -64,6 +90,43 @@ extension PeerDelegate {
             .unimplemented,
             "this agent renews no certificates: `identity.issuer` of its configuration is empty"
         )
+    }
+
+    /// An agent without checkpoints has none to send.
+    func sendCopy(_ request: CopyRequest, _ sink: (CopyPiece) async throws -> Void) async throws {
+        throw RPCFailure(.notFound, "this agent keeps no checkpoints")
+    }
+
+    /// An agent without checkpoints has none to check.
+    func checkCopy(
+        _ job: JobID,
+        _ generation: CheckpointGeneration,
+        _ sink: (CopyCheck) async throws -> Void
+    ) async throws {
+        throw RPCFailure(.notFound, "this agent keeps no checkpoints")
+    }
+
+    /// An agent without containers has none to send.
+    func sendMigration(
+        _ request: MigrationRequest,
+        to node: NodeID,
+        _ sink: (MigrationPart) async throws -> Void
+    ) async throws {
+        throw RPCFailure(.notFound, "this agent runs no jobs")
+    }
+
+    /// An agent without containers has none.
+    func sendFrames(
+        of request: MigrationRequest,
+        to node: NodeID,
+        _ sink: (HeldFrames) async throws -> Void
+    ) async throws {
+        throw RPCFailure(.notFound, "this agent runs no jobs")
+    }
+
+    /// An agent without containers has none to send memory of.
+    func sendPages(_ request: PagesRequest, to node: NodeID) async throws -> [DumpPiece] {
+        throw RPCFailure(.notFound, "this agent runs no jobs")
     }
 
     /// Nobody has left.
@@ -108,16 +171,6 @@ struct PeerService: RPCHandler {
         case .join:
             let request = try JoinRequest(try call.decode(WireJoinRequest.self))
             call.reply(try await delegate.join(request, from: call.peer).wire)
-        case .leave:
-            let request = try call.decode(WireLeaveRequest.self)
-            guard request.node == node.rawValue else {
-                throw RPCFailure(
-                    .forbidden,
-                    "node \(node) asked that node \(quoted(request.node)) leaves; a node can only leave itself"
-                )
-            }
-            let index = try await delegate.leave(LeaveRequest(node: node, reason: String(request.reason.prefix(200))))
-            call.reply(WireLeaveReply.with { $0.index = index })
         case .gossipExchange:
             let request = try call.decode(WireGossipExchange.self)
             try requireLineage(request.lineage, of: node)
@@ -132,6 +185,32 @@ struct PeerService: RPCHandler {
             let request = [UInt8](try call.decode(WireRenewRequest.self).request)
             let answer = try await delegate.renew(request, from: call.peer, call.request.certificate)
             call.reply(WireRenewReply.with { $0.certificates = Data(answer) })
+        case .copyFetch:
+            let request = try call.decode(WireCopyFetchRequest.self)
+            try requireLineage(request.lineage, of: node)
+            try await delegate.sendCopy(CopyRequest(request)) { piece in try await call.send(piece.wire) }
+        case .copyCheck:
+            let request = try call.decode(WireCopyCheckRequest.self)
+            try requireLineage(request.lineage, of: node)
+            try await delegate.checkCopy(
+                JobID(rawValue: request.job),
+                CheckpointGeneration(rawValue: request.generation)
+            ) { check in try await call.send(check.wire) }
+        case .migrationFetch:
+            let request = try call.decode(WireMigrationFetchRequest.self)
+            try requireLineage(request.lineage, of: node)
+            try await delegate.sendMigration(MigrationRequest(request), to: node) { part in
+                try await call.send(part.wire)
+            }
+        case .migrationFrames:
+            let request = try call.decode(WireMigrationFramesRequest.self)
+            try requireLineage(request.lineage, of: node)
+            let move = MigrationRequest(job: JobID(rawValue: request.job), number: request.number)
+            try await delegate.sendFrames(of: move, to: node) { held in try await call.send(held.wire) }
+        case .migrationPages:
+            let request = try call.decode(WireMigrationPagesRequest.self)
+            try requireLineage(request.lineage, of: node)
+            call.reply(PagesReply.wire(try await delegate.sendPages(PagesRequest(request), to: node)))
         default:
             throw RPCFailure(
                 .unimplemented,

@@ -33,6 +33,9 @@ protocol CallRouting: Sendable {
 
     /// Which node holds the job with this name or identity.
     func holder(ofJob reference: String) async -> JobHolder
+
+    /// Which node that is there has the files of a checkpoint; this one if it has them. 0: of the newest good one.
+    func holder(ofCheckpoint generation: UInt32, of reference: String) async -> JobHolder
 }
 
 /// Brings every call to the agent that can answer it, so that a user may ask any.
@@ -67,6 +70,13 @@ struct RoutingHandler: RPCHandler {
         return request.method.place == .here ? local.answerAtOnce(request) : nil
     }
 
+    /// Receipts of Raft messages: they only bound what is under way.
+    ///
+    /// For a large delivery the next one may be waiting.
+    func mayWait(_ request: RPCRequest) -> Bool {
+        request.method == .raft && request.payload.readableBytes <= PeerSettings.patientByteLimit
+    }
+
     func handle(_ call: RPCCall) async throws {
         if call.method == .forward {
             try await answerForwarded(call)
@@ -95,6 +105,14 @@ struct RoutingHandler: RPCHandler {
                 try await answer(call)
             } else {
                 try await askHolder(call, NodeID(rawValue: name), elseHere: elseHere)
+            }
+        case .checkpointHolder:
+            switch await routing.holder(ofCheckpoint: call.request.generation, of: call.request.subject) {
+            // What is wrong with the request is told by the handler.
+            case .here, .nobody: try await answer(call)
+            case .at(let holder): try await askHolder(call, holder, elseHere: false)
+            case .unknown where arrival == .fromCaller: try await askLeader(call, arrival, elseHere: true)
+            case .unknown: try await answer(call)
             }
         case .jobsNode(let elseHere):
             let reference = call.request.subject
@@ -220,7 +238,7 @@ struct RoutingHandler: RPCHandler {
                 wasNotBegun: true
             )
         }
-        guard !method.isBetweenPeers || method == .join || method == .leave else {
+        guard !method.isBetweenPeers || method == .join else {
             throw RPCFailure(.invalid, "node \(sender) passed on method \(method.rawValue), which is never passed on")
         }
         let identity: PeerIdentity

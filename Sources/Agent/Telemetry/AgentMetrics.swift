@@ -3,6 +3,7 @@ import Metrics
 
 /// Every metric of the agent, each declared once with the sentence that Prometheus shows.
 struct AgentMetrics: Sendable {
+    private static let checkpointAge = "godwit_job_checkpoint_age_seconds"
     let registry: MetricsRegistry
     let jobsSubmitted: Counter
     let jobsCompleted: Counter
@@ -12,6 +13,9 @@ struct AgentMetrics: Sendable {
     let checkpointsTaken: Counter
     let checkpointsFailed: Counter
     let restores: Counter
+    let restoresLazy: Counter
+    let restoreRunning: Timer
+    let memoryArrival: Timer
     let checkpointFrozen: Timer
     let checkpointTotal: Timer
     let containerStart: Timer
@@ -44,6 +48,15 @@ struct AgentMetrics: Sendable {
         checkpointsTaken = counter("godwit_checkpoints_total", "Checkpoints that were stored.")
         checkpointsFailed = counter("godwit_checkpoints_failed_total", "Checkpoints that failed.")
         restores = counter("godwit_restores_total", "Containers that were restored from a checkpoint.")
+        restoresLazy = counter(
+            "godwit_restores_lazy_total",
+            "Restored containers that ran before all of their memory was there."
+        )
+        restoreRunning = timer("godwit_restore_seconds", "Restore, from the decision until the container runs.")
+        memoryArrival = timer(
+            "godwit_restore_memory_seconds",
+            "Restore, until all memory of a container that ran before has arrived."
+        )
         checkpointFrozen = timer(
             "godwit_checkpoint_frozen_seconds",
             "How long a container was frozen for a checkpoint."
@@ -72,8 +85,24 @@ struct AgentMetrics: Sendable {
         certificateExpiry = Meter(label: expiry, dimensions: [], factory: registry)
     }
 
-    /// Sets the gauges of one job.
-    func setJob(name: String, allocation: VCPUCount, usage: VCPUCount, consumed: Duration, memory: ByteCount) {
+    /// Sets the gauges of one job; without `checkpointAge` it has no checkpoint that outlives its node.
+    func setJob(
+        name: String,
+        allocation: VCPUCount,
+        usage: VCPUCount,
+        consumed: Duration,
+        memory: ByteCount,
+        checkpointAge: Duration? = nil
+    ) {
+        if let checkpointAge {
+            registry.describe(
+                Self.checkpointAge,
+                "Age of a job's newest checkpoint of which enough nodes have a copy."
+            )
+            Meter(label: Self.checkpointAge, dimensions: [("job", name)], factory: registry).set(
+                checkpointAge.inSeconds
+            )
+        }
         for (metric, sentence, value) in [
             ("godwit_job_allocation_vcpus", "Guaranteed vCPUs of a job.", allocation.rawValue),
             ("godwit_job_usage_vcpus", "vCPUs that a job used over the last samples.", usage.rawValue),
@@ -92,7 +121,7 @@ struct AgentMetrics: Sendable {
     func removeJob(name: String) {
         for metric in [
             "godwit_job_allocation_vcpus", "godwit_job_usage_vcpus", "godwit_job_cpu_seconds",
-            "godwit_job_memory_bytes",
+            "godwit_job_memory_bytes", Self.checkpointAge,
         ] {
             Meter(label: metric, dimensions: [("job", name)], factory: registry).destroy()
         }

@@ -1,0 +1,140 @@
+import Checkpointing
+import ClusterModel
+import CoreMetrics
+import Synchronization
+import Transport
+
+/// Which copy another node wants, and from where on.
+struct CopyRequest: Sendable, Equatable {
+    var job: JobID
+    var generation: CheckpointGeneration
+    /// Of the index that the cluster's catalog knows.
+    var digest: String
+    /// Bytes of data that have come already.
+    var offset: UInt64
+    /// Whether a job waits for it.
+    var isUrgent: Bool
+    /// Generations of the job whose data is there already.
+    var held: [CheckpointGeneration] = []
+}
+
+/// A part of a copy: the lengths come with the first one, the index before the data.
+struct CopyPiece: Sendable, Equatable {
+    var indexLength: UInt64 = 0
+    var dataLength: UInt64 = 0
+    var index: [UInt8] = []
+    var data: [UInt8] = []
+}
+
+/// Sends checkpoints of this node to others, so fast as it may.
+///
+/// Of several copies of one checkpoint the first goes first: it makes the checkpoint outlive this node, and the others take the bandwidth that it leaves.
+final class CopySender: Sendable {
+    /// Which copy it is, in the order in which they were asked for.
+    private struct Ticket: Sendable {
+        var number: UInt64
+        var job: JobID
+        var generation: CheckpointGeneration
+    }
+
+    private let images: any CheckpointStore
+    private let rate: Mutex<ByteRate>
+    private let open = Mutex<(next: UInt64, tickets: [Ticket])>((0, []))
+    private let metrics: CopyMetrics?
+
+    /// Copies that are sent at once; whoever comes then tries again.
+    static let limit = 8
+    /// Bytes of a piece: a few of them fill the credit of a stream.
+    private static let pieceByteCount = 256 << 10
+    /// The first copy is not held up by this node when it has left the bandwidth unused for so long.
+    private static let rest: Duration = .milliseconds(10)
+    /// What another copy waits for one piece at most, so that its receiver does not give this node up.
+    private static let patience: Duration = .seconds(2)
+
+    /// `bytesPerSecond` bounds what is sent for no job that waits, all together; 0 means no bound.
+    init(images: any CheckpointStore, bytesPerSecond: Int64, metrics: CopyMetrics? = nil) {
+        (self.images, self.metrics) = (images, metrics)
+        rate = Mutex(ByteRate(bytesPerSecond: bytesPerSecond))
+    }
+
+    /// Sends a copy piece by piece.
+    ///
+    /// - Throws: `RPCFailure`; `notFound` when this node does not have what is meant.
+    func send(_ request: CopyRequest, _ sink: (CopyPiece) async throws -> Void) async throws {
+        let ticket = open.withLock { open -> Ticket? in
+            guard open.tickets.count < Self.limit else { return nil }
+            open.next += 1
+            let ticket = Ticket(number: open.next, job: request.job, generation: request.generation)
+            open.tickets.append(ticket)
+            return ticket
+        }
+        guard let ticket else {
+            throw RPCFailure(
+                .exhausted,
+                "\(Self.limit) checkpoints are being sent already; try again",
+                wasNotBegun: true
+            )
+        }
+        defer { open.withLock { $0.tickets.removeAll { $0.number == ticket.number } } }
+        let copy: any OutgoingCopy
+        do {
+            copy = try await images.outgoing(job: request.job, generation: request.generation, held: request.held)
+        } catch let problem
+            as CopyProblem
+        {
+            switch problem {
+            case .unavailable(let reason): throw RPCFailure(.unavailable, reason)
+            case .notFound, .damaged, .isHere: throw RPCFailure(.notFound, problem.description)
+            }
+        }
+        guard copy.seal.digest == request.digest else {
+            throw RPCFailure(
+                .notFound,
+                "what is here as checkpoint \(request.generation) of job \(request.job) is not what the catalog knows"
+            )
+        }
+        let size = Self.pieceByteCount
+        for start in stride(from: 0, to: copy.index.count, by: size) {
+            var piece = CopyPiece()
+            if start == 0 { (piece.indexLength, piece.dataLength) = (UInt64(copy.index.count), copy.dataLength) }
+            piece.index = Array(copy.index[start..<min(start + size, copy.index.count)])
+            try await send(piece, request, sink)
+        }
+        var offset = request.offset
+        while offset < copy.dataLength {
+            let bytes = try await copy.read(from: offset, limit: size)
+            if bytes.isEmpty { break }
+            offset += UInt64(bytes.count)
+            if !request.isUrgent { try await letPass(before: ticket) }
+            try await send(CopyPiece(data: bytes), request, sink)
+        }
+    }
+
+    /// Waits while an earlier copy of the same checkpoint uses the bandwidth.
+    private func letPass(before ticket: Ticket) async throws {
+        let end = ContinuousClock.now + Self.patience
+        while ContinuousClock.now < end {
+            let isFirst = open.withLock { open in
+                !open.tickets.contains {
+                    $0.number < ticket.number && $0.job == ticket.job && $0.generation == ticket.generation
+                }
+            }
+            if isFirst { return }
+            let pause = rate.withLock { $0.untilUnused(for: Self.rest, now: .now) }
+            if pause == .zero { return }
+            try await Task.sleep(for: pause)
+        }
+    }
+
+    private func send(
+        _ piece: CopyPiece,
+        _ request: CopyRequest,
+        _ sink: (CopyPiece) async throws -> Void
+    ) async throws {
+        try await sink(piece)
+        metrics?.sent.increment(by: piece.index.count + piece.data.count)
+        guard !request.isUrgent else { return }
+        let pause = rate.withLock { $0.pause(after: piece.index.count + piece.data.count, now: .now) }
+        if pause > .zero { try await Task.sleep(for: pause) }
+    }
+}
