@@ -34,11 +34,27 @@ protocol AgentConnection: Sendable {
     func jobCheckpoint(_ request: WireJobCheckpointRequest) async throws -> WireJobCheckpointReply
     func jobRestore(_ request: WireJobRestoreRequest) async throws -> WireJobRestoreReply
     func jobResize(_ request: WireJobResizeRequest) async throws -> WireJobResizeReply
+    func jobMigrate(_ request: WireJobMigrateRequest) async throws -> WireJobMigrateReply
     func jobCancel(_ request: WireJobCancelRequest) async throws -> WireJobCancelReply
     /// Hands over each message until there are no more or `receive` returns false.
     func jobWatch(_ request: WireJobWatchRequest, receive: (WireJobWatchReply) throws -> Bool) async throws
     /// Hands over each message until there are no more.
     func jobLogs(_ request: WireJobLogsRequest, receive: (WireJobLogsReply) throws -> Void) async throws
+    func checkpointList(_ request: WireCheckpointListRequest) async throws -> WireCheckpointListReply
+    func checkpointShow(_ request: WireCheckpointShowRequest) async throws -> WireCheckpointShowReply
+    /// Hands over each message until there are no more.
+    func checkpointVerify(
+        _ request: WireCheckpointVerifyRequest,
+        receive: (WireCheckpointVerifyReply) throws -> Void
+    ) async throws
+    /// Hands over each message until there are no more.
+    func checkpointExport(
+        _ request: WireCheckpointExportRequest,
+        receive: (WireCheckpointExportReply) throws -> Void
+    ) async throws
+    /// Sends one piece of a tar.
+    func checkpointImport(_ request: WireCheckpointImportRequest) async throws -> WireCheckpointImportReply
+    func checkpointRemove(_ request: WireCheckpointRemoveRequest) async throws -> WireCheckpointRemoveReply
     /// Ends the connection; nothing may be asked after it.
     func close() async
 }

@@ -174,6 +174,10 @@ struct ControlConnection: AgentConnection {
         try await call(.jobResize, request)
     }
 
+    func jobMigrate(_ request: WireJobMigrateRequest) async throws -> WireJobMigrateReply {
+        try await call(.jobMigrate, request, usually: ControlClient.checkpointTimeout)
+    }
+
     func jobCancel(_ request: WireJobCancelRequest) async throws -> WireJobCancelReply {
         // The answer comes when the job has ended, which may take all of its grace.
         let grace = request.graceSeconds > 0 ? min(request.graceSeconds, 86_400) : 10
@@ -190,6 +194,47 @@ struct ControlConnection: AgentConnection {
         try await Self.translating {
             for try await reply in client.jobLogs(request) { try receive(reply) }
         }
+    }
+
+    func checkpointList(_ request: WireCheckpointListRequest) async throws -> WireCheckpointListReply {
+        try await call(.checkpointList, request)
+    }
+
+    func checkpointShow(_ request: WireCheckpointShowRequest) async throws -> WireCheckpointShowReply {
+        try await call(.checkpointShow, request)
+    }
+
+    func checkpointVerify(
+        _ request: WireCheckpointVerifyRequest,
+        receive: (WireCheckpointVerifyReply) throws -> Void
+    ) async throws {
+        try await Self.translating {
+            let replies = client.rpc.stream(.checkpointVerify, request, reply: WireCheckpointVerifyReply.self)
+            for try await reply in replies { try receive(reply) }
+        }
+    }
+
+    func checkpointExport(
+        _ request: WireCheckpointExportRequest,
+        receive: (WireCheckpointExportReply) throws -> Void
+    ) async throws {
+        try await Self.translating {
+            let replies = client.rpc.stream(.checkpointExport, request, reply: WireCheckpointExportReply.self)
+            for try await reply in replies { try receive(reply) }
+        }
+    }
+
+    func checkpointImport(_ request: WireCheckpointImportRequest) async throws -> WireCheckpointImportReply {
+        // With the last piece every region is looked at, sealed and written.
+        try await call(
+            .checkpointImport,
+            request,
+            usually: request.isLast ? ControlClient.checkpointTimeout : ControlClient.defaultTimeout
+        )
+    }
+
+    func checkpointRemove(_ request: WireCheckpointRemoveRequest) async throws -> WireCheckpointRemoveReply {
+        try await call(.checkpointRemove, request)
     }
 
     /// Says goodbye to the agent.

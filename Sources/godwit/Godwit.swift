@@ -41,7 +41,8 @@ struct Godwit: ParsableCommand {
             """,
         version: version,
         subcommands: [
-            JobGroup.self, NodeGroup.self, ClusterGroup.self, StatusCommand.self, TopCommand.self, AuthorityGroup.self,
+            JobGroup.self, CheckpointGroup.self, NodeGroup.self, ClusterGroup.self, StatusCommand.self, TopCommand.self,
+            AuthorityGroup.self,
             CompletionsCommand.self,
         ]
     )

@@ -61,6 +61,18 @@ struct ClusterTests {
         }
     }
 
+    @Test func whoIsShutOutIsNotWaitedFor() {
+        let reply = Scene.status {
+            ($0.health.lostNodes, $0.health.suspectNodes) = (["knot", "ruff"], ["stint"])
+            $0.health.revokedNodes = ["ruff", "stint"]
+        }
+        let problems = ClusterVerdict(reply, .reader()).problems
+        #expect(problems.count == 2 && problems[1].hasPrefix("knot is lost"), "\(problems)")
+        #expect(problems[0].hasPrefix("ruff and stint are shut out, because their certificates were revoked"))
+        #expect(problems[0].contains("'godwit node remove'") && problems[0].contains("'godwit ca issue'"))
+        #expect(ClusterVerdict(reply, .reader()).summary == "degraded")
+    }
+
     @Test func manyNamesAreCounted() {
         let reply = Scene.status { $0.health.lostNodes = (1...9).map { "n\($0)" } }
         let problems = ClusterVerdict(reply, .reader()).problems

@@ -35,7 +35,7 @@ struct HelpTests {
     }
 
     @Test func groupsExplainThemselves() async {
-        for group in [[], ["job"], ["node"], ["cluster"], ["cluster", "keyring"], ["ca"]] {
+        for group in [[], ["job"], ["checkpoint"], ["node"], ["cluster"], ["cluster", "keyring"], ["ca"]] {
             let run = await execute(group)
             #expect(run.status == .success && run.output.contains("SUBCOMMANDS:"))
         }

@@ -101,6 +101,7 @@ final class ScriptedAgent: AgentConnection {
         var watch: [[WireJobWatchReply]] = []
         var logs: [WireJobLogsReply] = []
         var events: [[WireClusterEventsReply]] = []
+        var streams: [ObjectIdentifier: (messages: [any Message], failure: CommandFailure?)] = [:]
         var connections: [ConnectionRequest] = []
         var closedCount = 0
     }
@@ -190,6 +191,7 @@ final class ScriptedAgent: AgentConnection {
     }
     func jobRestore(_ request: WireJobRestoreRequest) async throws -> WireJobRestoreReply { try reply(to: request) }
     func jobResize(_ request: WireJobResizeRequest) async throws -> WireJobResizeReply { try reply(to: request) }
+    func jobMigrate(_ request: WireJobMigrateRequest) async throws -> WireJobMigrateReply { try reply(to: request) }
     func jobCancel(_ request: WireJobCancelRequest) async throws -> WireJobCancelReply { try reply(to: request) }
 
     func jobWatch(_ request: WireJobWatchRequest, receive: (WireJobWatchReply) throws -> Bool) async throws {
@@ -208,6 +210,48 @@ final class ScriptedAgent: AgentConnection {
             return state.logs
         }
         for message in messages { try receive(message) }
+    }
+
+    func checkpointList(_ request: WireCheckpointListRequest) async throws -> WireCheckpointListReply {
+        try reply(to: request)
+    }
+    func checkpointShow(_ request: WireCheckpointShowRequest) async throws -> WireCheckpointShowReply {
+        try reply(to: request)
+    }
+    func checkpointImport(_ request: WireCheckpointImportRequest) async throws -> WireCheckpointImportReply {
+        try reply(to: request)
+    }
+    func checkpointRemove(_ request: WireCheckpointRemoveRequest) async throws -> WireCheckpointRemoveReply {
+        try reply(to: request)
+    }
+    func checkpointVerify(
+        _ request: WireCheckpointVerifyRequest,
+        receive: (WireCheckpointVerifyReply) throws -> Void
+    ) async throws {
+        try stream(request, receive)
+    }
+    func checkpointExport(
+        _ request: WireCheckpointExportRequest,
+        receive: (WireCheckpointExportReply) throws -> Void
+    ) async throws {
+        try stream(request, receive)
+    }
+
+    /// Answers a request for this type of messages with these, one after the other, and then with the failure.
+    func stream<Reply: Message>(_ replies: [Reply], then failure: CommandFailure? = nil) -> Self {
+        state.withLock { $0.streams[ObjectIdentifier(Reply.self)] = (replies, failure) }
+        return self
+    }
+
+    private func stream<Reply: Message>(_ request: some Message, _ receive: (Reply) throws -> Void) throws {
+        let (messages, failure) = try state.withLock { state -> ([Reply], CommandFailure?) in
+            state.requests.append(request)
+            if !state.failures.isEmpty, let failure = state.failures.removeFirst() { throw failure }
+            let (messages, failure) = state.streams[ObjectIdentifier(Reply.self)] ?? ([], nil)
+            return (messages.compactMap { $0 as? Reply }, failure)
+        }
+        for message in messages { try receive(message) }
+        if let failure { throw failure }
     }
 
     func close() async { state.withLock { $0.closedCount += 1 } }

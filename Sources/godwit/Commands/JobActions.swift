@@ -144,6 +144,54 @@ struct JobResize: GodwitCommand {
     }
 }
 
+/// `godwit job migrate`.
+struct JobMigrate: GodwitCommand {
+    static let configuration = CommandConfiguration.ofCommand(
+        commandName: "migrate",
+        abstract: "Move a running job to another node.",
+        discussion: """
+            The job goes on where it was: memory, open files and what it has written come along, and it stands still only while they do. When anything \
+            fails on the way it runs on where it is. JSON: JobMigrateReply.
+            """
+    )
+
+    @OptionGroup var job: JobArgument
+
+    @Option(
+        help: ArgumentHelp("The node, or any node of this site. Default: where it fits best.", valueName: "node|site"),
+        completion: nodeCompletion
+    )
+    var to = ""
+
+    @Flag(help: "Return as soon as the move has begun; 'job show --watch' follows it.")
+    var noWait = false
+
+    @OptionGroup(title: "Global options") var options: ClusterOptions
+
+    func run(in surroundings: Surroundings) async throws -> ExitStatus {
+        var request = WireJobMigrateRequest()
+        (request.job, request.to, request.noWait) = (job.reference, to, noWait)
+        let question = request
+        try await options.withConnection(in: surroundings) { connection in
+            let reply = try await options.withProgress("moving \(job.job)", in: surroundings) {
+                try await connection.jobMigrate(question)
+            }
+            try options.print(reply, in: surroundings) { style in
+                let way = "from \(printable(reply.from)) to \(printable(reply.to))"
+                guard !noWait else {
+                    return ["\(job.job) is on its way \(way); follow with 'godwit job show \(job.job) --watch'"]
+                }
+                let sizes = "\(style.bytes(reply.rawBytes)) sent as \(style.bytes(reply.sentBytes))"
+                return [
+                    "\(job.job) moved \(way): stood still for \(style.length(reply.downtimeSeconds)), "
+                        + "\(style.length(reply.totalSeconds)) in all, \(sizes)"
+                ]
+            }
+        }
+        return .success
+    }
+}
+
 /// `godwit job cancel`.
 struct JobCancel: GodwitCommand {
     static let configuration = CommandConfiguration.ofCommand(

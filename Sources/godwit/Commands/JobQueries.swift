@@ -9,7 +9,7 @@ struct JobGroup: ParsableCommand {
         abstract: "Submit jobs, follow them, act on them.",
         subcommands: [
             JobSubmit.self, JobPlan.self, JobList.self, JobShow.self, JobWatch.self, JobExplain.self, JobLogs.self,
-            JobCheckpoint.self, JobRestore.self, JobResize.self, JobCancel.self,
+            JobCheckpoint.self, JobRestore.self, JobResize.self, JobMigrate.self, JobCancel.self,
         ]
     )
 }

@@ -104,14 +104,14 @@ struct NodeDrain: GodwitCommand {
         commandName: "drain",
         abstract: "Let a node take no new jobs and hand over those that it has.",
         discussion: """
-            Its jobs are stopped and start on other nodes: from a checkpoint where the new node has one, else from the beginning. \
-            Returns when that is decided; 'node show --watch' follows it. JSON: NodeDrainReply.
+            Its jobs move to other nodes while they run, a few at a time; one that cannot move leaves with a last checkpoint and goes on from it, or runs to \
+            its end. Returns at once and says what becomes of each; 'node show --watch' follows it. JSON: NodeDrainReply.
             """
     )
 
     @OptionGroup var node: NodeArgument
 
-    @Flag(help: "Stop the jobs at once instead of taking a last checkpoint first.")
+    @Flag(help: "Stop the jobs at once instead of moving them.")
     var now = false
 
     @OptionGroup(title: "Global options") var options: ClusterOptions
@@ -127,7 +127,7 @@ struct NodeDrain: GodwitCommand {
             return [
                 "\(node.node) takes no new jobs, and \(style.count(reply.jobsLeaving, "job")) will leave it; follow with "
                     + "'godwit node show \(node.node) --watch'"
-            ]
+            ] + style.departureTable(reply.departures)
         }
         return .success
     }

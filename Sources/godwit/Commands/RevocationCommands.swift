@@ -9,7 +9,7 @@ struct AuthorityRevoke: GodwitCommand {
         abstract: "Refuse an identity or one certificate from now on, on every agent.",
         discussion: """
             Open connections end within seconds. Of an identity every certificate is refused that was issued until now; issue a new one to \
-            let its owner in again. A serial number, as 'ca show' prints it, refuses one certificate for ever. Needs the right admin. \
+            let its owner in again. A node loses its vote first, unless the others could not decide without it. A serial number, as 'ca show' prints it, refuses one certificate for ever. Needs the right admin. \
             JSON: CertificateRevokeReply.
             """
     )
@@ -21,6 +21,9 @@ struct AuthorityRevoke: GodwitCommand {
 
     @Option(help: ArgumentHelp("Why, for the audit.", valueName: "text"))
     var reason: String = ""
+
+    @Flag(help: "Also when it is a voter's, and the others cannot decide without that vote.")
+    var force = false
 
     @OptionGroup(title: "Global options") var options: ClusterOptions
 
@@ -39,6 +42,7 @@ struct AuthorityRevoke: GodwitCommand {
         let reply = try await options.withConnection(in: surroundings) { connection in
             var request = WireCertificateRevokeRequest()
             request.reason = reason
+            request.force = force
             if let identity = try await identity(connection) {
                 request.identity = identity
             } else if case .serial(let serial) = Revocation(serial: subject) {

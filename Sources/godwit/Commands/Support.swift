@@ -137,6 +137,8 @@ extension Presentation {
             case let reply as WireJobListReply: reply.ageSeconds
             case let reply as WireJobShowReply: reply.ageSeconds
             case let reply as WireJobExplainReply: reply.ageSeconds
+            case let reply as WireCheckpointListReply: reply.ageSeconds
+            case let reply as WireCheckpointShowReply: reply.ageSeconds
             case let reply as WireClusterMembersReply: reply.ageSeconds
             case let reply as WireClusterVotersReply: reply.ageSeconds
             default: 0

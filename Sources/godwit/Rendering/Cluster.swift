@@ -121,7 +121,29 @@ extension Presentation {
             lines += ["", paint("capabilities", .strong)] + capabilityLines(node.capabilities)
         }
         if !reply.jobs.isEmpty { lines += ["", paint("jobs", .strong)] + jobTable(reply.jobs) }
+        if !reply.departures.isEmpty {
+            lines += ["", paint("leaving", .strong)] + departureTable(reply.departures)
+        } else if node.state == "draining" {
+            lines += ["", "no job is left"]
+        }
         return lines
+    }
+
+    /// What becomes of the jobs of a node that is being drained.
+    func departureTable(_ departures: [WireJobDeparture]) -> [String] {
+        guard !departures.isEmpty else { return [] }
+        var table = Table(columns: [
+            .init(title: "JOB", minimumWidth: 8),
+            .init(title: "TO", minimumWidth: 4),
+            .init(title: "PROGRESS", minimumWidth: 20),
+        ])
+        table.rows = departures.map { departure in
+            [
+                .init(departure.name), .init(departure.to.isEmpty ? unknown : departure.to),
+                .init(oneLine(departure.message)),
+            ]
+        }
+        return table.lines(self)
     }
 
     private func deviceTable(_ devices: [WireDevice]) -> [String] {

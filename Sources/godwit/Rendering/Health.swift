@@ -46,16 +46,26 @@ struct ClusterVerdict {
                     + "Start the \(health.silentVoters.count == 1 ? "agent" : "agents"), or wait until the leader puts others in their place."
             )
         }
-        if !health.lostNodes.isEmpty {
+        let revoked = health.revokedNodes
+        if !revoked.isEmpty {
             problems.append(
-                "\(Self.list(health.lostNodes)) \(health.lostNodes.count == 1 ? "is" : "are") lost; the jobs from there were queued anew. "
-                    + "Start the \(health.lostNodes.count == 1 ? "agent" : "agents") again when the "
-                    + "\(health.lostNodes.count == 1 ? "machine is" : "machines are") back."
+                "\(Self.list(revoked)) \(revoked.count == 1 ? "is" : "are") shut out, because \(revoked.count == 1 ? "its certificate was" : "their certificates were") "
+                    + "revoked; the jobs from there start elsewhere. Take the \(revoked.count == 1 ? "node" : "nodes") out with 'godwit node "
+                    + "remove', or issue new certificates with 'godwit ca issue'."
+            )
+        }
+        let lost = health.lostNodes.filter { !revoked.contains($0) }
+        if !lost.isEmpty {
+            problems.append(
+                "\(Self.list(lost)) \(lost.count == 1 ? "is" : "are") lost; the jobs from there were queued anew. "
+                    + "Start the \(lost.count == 1 ? "agent" : "agents") again when the "
+                    + "\(lost.count == 1 ? "machine is" : "machines are") back."
             )
         }
         // That a voter does not answer was said already when it is why there is no quorum.
-        let suspects =
-            hasQuorum ? health.suspectNodes : health.suspectNodes.filter { !health.silentVoters.contains($0) }
+        let suspects = health.suspectNodes.filter {
+            !revoked.contains($0) && (hasQuorum || !health.silentVoters.contains($0))
+        }
         if !suspects.isEmpty {
             problems.append(
                 "\(Self.list(suspects)) \(suspects.count == 1 ? "does not answer gossip and gets" : "do not answer gossip and get") "

@@ -15,7 +15,7 @@ extension WireJobSummary {
         switch JobState(rawValue: state) {
         case .running, .completed: .good
         case .failed: .bad
-        case .checkpointing, .restoring, .starting, .stopping: .notice
+        case .checkpointing, .migrating, .restoring, .starting, .stopping: .notice
         case .suspended, .queued: .warning
         case .cancelled, nil: .faint
         }
@@ -99,6 +99,23 @@ extension Presentation {
         let says = job.message.isEmpty || job.message == "Runs." ? job.state : "\(job.state): \(job.message)"
         fields.add("state", says, job.stateTone)
         fields.add("node", job.node.isEmpty ? "" : job.node + dot + "incarnation \(job.incarnation)")
+        if reply.hasMigration {
+            let migration = reply.migration
+            let by = migration.by.isEmpty ? "" : " for \(migration.by)"
+            let phase =
+                switch migration.phase {
+                case "preparing": "is being prepared there"
+                case "prepared": "is being dumped"
+                case "handedOver": "is about to run there"
+                default: "fetches the rest"
+                }
+            fields.add(
+                "move",
+                "from \(migration.from) to \(migration.to)\(by) since \(moment(migration.beganUnixSeconds))\(dot)\(phase)",
+                .notice
+            )
+        }
+        fields.add("address", job.address)
         fields.add("retries", job.retries > 0 ? String(job.retries) : "")
         fields.add("submitted", moment(job.submittedUnixSeconds) + (job.user.isEmpty ? "" : " by \(job.user)"))
         fields.add("started", job.startedUnixSeconds > 0 ? moment(job.startedUnixSeconds) : "")
@@ -202,7 +219,7 @@ extension Presentation {
                 .init(length(checkpoint.totalSeconds)),
                 .init(bytes(checkpoint.rawBytes)),
                 .init(bytes(checkpoint.storedBytes)),
-                .init(checkpoint.node),
+                .init(checkpoint.holders.isEmpty ? checkpoint.node : checkpoint.holders.joined(separator: ",")),
             ]
         }
         return table.lines(self)

@@ -81,6 +81,7 @@ extension Presentation {
         }
         lines.append("")
         lines += wrapped(balance(reply), to: width)
+        if !reply.checkpointRule.isEmpty { lines += wrapped(oneLine(reply.checkpointRule), to: width) }
         lines += wrapped(ending(job), to: width)
         return lines
     }
@@ -180,7 +181,7 @@ extension StoryStep {
         case .failed, .refused, .deadlineMissed, .deadlineAtRisk: .bad
         case .warned, .retried, .restarted: .warning
         case .completed, .deadlineMet, .deadlineSafe: .good
-        case .checkpointed, .restored, .suspended, .adopted: .notice
+        case .checkpointed, .restored, .suspended, .adopted, .migrated, .preempted: .notice
         default: .plain
         }
     }
