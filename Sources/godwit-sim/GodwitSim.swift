@@ -12,7 +12,7 @@ struct GodwitSim: ParsableCommand {
             """,
         subcommands: [
             ClusterCommand.self, GossipCommand.self, LeaderCommand.self, QoSCommand.self, LinpackCommand.self,
-            TraceCommand.self,
+            PassCommand.self, TraceCommand.self,
         ]
     )
 }

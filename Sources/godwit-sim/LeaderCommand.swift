@@ -24,7 +24,7 @@ struct LeaderCommand: ParsableCommand {
     var measure: LeaderStudy.Measure?
     @Option(help: "One seed or a range: each is a run.")
     var seeds = "1..20"
-    @Option(help: "Agents, 3 to 64.")
+    @Option(help: "Agents, 3 to 1024.")
     var agents = 5
     @Option(help: "Agents that vote, 3 to 5.")
     var voters = 5
@@ -37,7 +37,7 @@ struct LeaderCommand: ParsableCommand {
         guard ClusterCommand.range(seeds) != nil else {
             throw ValidationError("--seeds is a number or a range such as 1..20.")
         }
-        guard (3...64).contains(agents) else { throw ValidationError("--agents must be 3 to 64.") }
+        guard (3...1024).contains(agents) else { throw ValidationError("--agents must be 3 to 1024.") }
         guard (3...min(5, agents)).contains(voters) else {
             throw ValidationError("--voters must be 3 to 5, and no more than the agents.")
         }

@@ -30,7 +30,7 @@ struct LeaderStudyTests {
     }
 
     @Test func `A new leader has heard from every node of a large cluster within 2 s`() {
-        let values = study(.rebuild, seeds: 1...1, agents: 16).values
+        let values = study(.rebuild, seeds: 1...1, agents: 64).values
         #expect(values.allSatisfy { (0...2).contains($0) }, "\(values)")
     }
 

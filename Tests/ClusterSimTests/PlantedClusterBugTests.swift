@@ -29,7 +29,7 @@ struct PlantedClusterBugTests {
             description: "sends before it persists",
             bugs: .sendsEarly,
             profile: .disks,
-            firstSeed: 40
+            firstSeed: 65
         ),
         Planted(description: "term and vote not on disk", bugs: .losesHardState, profile: .crashes),
         Planted(description: "forgotten truncation on disk", bugs: .forgetsTruncation, profile: .storm, firstSeed: 8),
@@ -64,7 +64,7 @@ struct PlantedClusterBugTests {
             description: "deposed leader answers reads",
             bugs: .readsWithoutConfirmation,
             profile: .pauses,
-            firstSeed: 180,
+            firstSeed: 335,
             finding: "linearizability"
         ),
         Planted(
@@ -96,7 +96,7 @@ struct PlantedClusterBugTests {
             description: "index of the grant ignored",
             bugs: .ignoresIndexOfGrant,
             profile: .disks,
-            firstSeed: 60,
+            firstSeed: 250,
             finding: "two at once"
         ),
         Planted(
@@ -117,14 +117,14 @@ struct PlantedClusterBugTests {
             bugs: .grantsWithoutConfirmation,
             profile: .pauses,
             agents: 5,
-            firstSeed: 310,
+            firstSeed: 275,
             finding: "two at once"
         ),
         Planted(
             description: "containers of the last life overlooked",
             bugs: .forgetsContainers,
             profile: .crashes,
-            firstSeed: 12,
+            firstSeed: 18,
             finding: "two at once"
         ),
         Planted(
@@ -144,24 +144,24 @@ struct PlantedClusterBugTests {
             bugs: .choosesVotersBlindly,
             profile: .storm,
             agents: 5,
-            firstSeed: 140,
+            firstSeed: 315,
             finding: "voters"
         ),
-        Planted(description: "votes twice in a term", raft: .votesTwice, profile: .elections, firstSeed: 70),
+        Planted(description: "votes twice in a term", raft: .votesTwice, profile: .elections, firstSeed: 110),
         Planted(description: "keeps conflicting entries", raft: .keepsConflicts, profile: .partitions),
         Planted(description: "commits what it has not compared", raft: .commitsUnmatched, profile: .partitions),
         Planted(
             description: "reads without a quorum",
             raft: .readsWithoutQuorum,
             profile: .pauses,
-            firstSeed: 85,
+            firstSeed: 290,
             finding: "linearizability"
         ),
         Planted(
             description: "lease without an end",
             raft: .staleLease,
             profile: .pauses,
-            firstSeed: 20,
+            firstSeed: 145,
             finding: "linearizability"
         ),
     ]

@@ -64,16 +64,12 @@ struct ClusterCheckers {
     /// Log matching: equal index and term mean equal entries, and equal terms before.
     mutating func noteAppended(
         _ new: [Entry],
-        after log: @autoclosure () -> (base: LogIndex, entries: [Entry]),
-        by id: RaftMemberID
+        by id: RaftMemberID,
+        term: (LogIndex) -> Term?
     ) {
         guard let first = new.first else { return }
-        let (base, entries) = log()
-        var previous: Term?
-        if first.index > base + 1 {
-            let position = Int(first.index - base) - 2
-            previous = entries.indices.contains(position) ? entries[position].term : nil
-        }
+        // Of the entry before, where it is known.
+        var previous = term(first.index - 1)
         for entry in new {
             let place = Place(index: entry.index, term: entry.term)
             if let known = placed[place] {
@@ -104,9 +100,12 @@ struct ClusterCheckers {
 
     /// The voter plan never takes the quorum away: of the voters after its step enough answer.
     mutating func noteVoters(_ next: Membership, silent: Set<RaftMemberID>, by agent: Int) {
-        let live = next.voters.count { !silent.contains($0) }
-        if live <= next.voters.count / 2 {
-            report("voters: agent \(agent) changes them so that only \(live) of \(next.voters.count) answer")
+        // While the membership is joint, both must decide.
+        for voters in [next.voters, next.outgoingVoters] where !voters.isEmpty {
+            let live = voters.count { !silent.contains($0) }
+            if live <= voters.count / 2 {
+                report("voters: agent \(agent) changes them so that only \(live) of \(voters.count) answer")
+            }
         }
     }
 

@@ -152,7 +152,7 @@ package final class ClusterSimulation {
         (self.seed, self.options, self.profile, self.generator) = (seed, options, profile, generator)
         (raftConfiguration, fencing, voterPlan) = (times.raft, times.fencing, times.voterPlan)
         (beatInterval, freshness) = (times.beatInterval, times.freshness)
-        streamEnds = [Int64](repeating: 0, count: profile.agentCount * profile.agentCount)
+        if profile.hasStreams { streamEnds = [Int64](repeating: 0, count: profile.agentCount * profile.agentCount) }
         faultsEnd = options.faultTime.nanoseconds
         let members = (1...profile.agentCount).map { RaftMemberID(rawValue: UInt64($0)) }
         let membership = Membership(

@@ -40,7 +40,7 @@ package struct LeaderStudy: Sendable, Encodable {
     /// - Parameters:
     ///   - measure: what.
     ///   - seeds: one run each.
-    ///   - agents: members of the cluster, 3...64.
+    ///   - agents: members of the cluster, 3...1024.
     ///   - voters: how many of them vote, 3...5.
     ///   - minutes: how long a run without an event is watched.
     ///   - origin: what stands for the start of the clocks; it changes nothing.

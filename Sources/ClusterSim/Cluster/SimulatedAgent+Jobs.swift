@@ -93,7 +93,8 @@ extension SimulatedAgent {
         let own = containers.last { $0.job == job.id && $0.incarnation == job.incarnation && !$0.isForgotten }
         let what = "\(job.id) \(job.incarnation) "
         switch job.task {
-        case .none: break
+        // These agents move nothing: `MigrationSimulation` is about that.
+        case .none, .receive: break
         case .wait(let until):
             // Its last container may still be ending here.
             guard job.assignedNode == node, mayRun, until.map({ $0 <= wall }) ?? true,

@@ -22,6 +22,7 @@ extension SimulatedAgent {
             case .assign(let job, _, _, _): proposeHere(command, as: "\(job) assign")
             case .unassign(let job, _, _): proposeHere(command, as: "\(job) unassign")
             case .waiting(let job, _, _): proposeHere(command, as: "\(job) waiting")
+            case .passOver(let job, _, _, _): proposeHere(command, as: "\(job) passOver")
             default: world.checkers.report("placement: proposes \(command)")
             }
         }
@@ -69,7 +70,8 @@ extension SimulatedAgent {
 
     private func adjustVoters(_ liveness: NodeLiveness) {
         guard let raft, raft.isMembershipCommitted, !raft.membership.isJoint else { return }
-        let (membership, peers) = (raft.membership, raft.peers)
+        let membership = raft.membership
+        let matches = Dictionary(uniqueKeysWithValues: raft.peers.map { ($0.id, $0.match) })
         var silent: Set<RaftMemberID> = []
         let members = membership.members.map { id in
             let other = world.agents[Int(id.rawValue) - 1]
@@ -88,17 +90,17 @@ extension SimulatedAgent {
                 role: .worker,
                 isVoter: membership.isVoter(id),
                 standing: bugs.contains(.choosesVotersBlindly) ? .live(.seconds(60)) : standing,
-                isCaughtUp: peers.first { $0.id == id }.map { $0.match + 20 >= raft.lastIndex } ?? true
+                isCaughtUp: matches[id].map { $0 + 20 >= raft.lastIndex } ?? true
             )
         }
-        let step: MembershipChange.Step
+        let steps: [MembershipChange.Step]
         switch world.voterPlan.next(members, leader: member.rawValue).step {
-        case .promote(let id)?: step = .voter(RaftMemberID(rawValue: id))
-        case .demote(let id)?: step = .learner(RaftMemberID(rawValue: id))
-        case .remove(let id)?: step = .remove(RaftMemberID(rawValue: id))
+        case .promote(let ids)?: steps = ids.map { .voter(RaftMemberID(rawValue: $0)) }
+        case .demote(let ids)?: steps = ids.map { .learner(RaftMemberID(rawValue: $0)) }
+        case .remove(let id)?: steps = [.remove(RaftMemberID(rawValue: id))]
         case nil: return
         }
-        if (try? self.raft?.changeMembership(MembershipChange([step]), now: now)) != nil {
+        if (try? self.raft?.changeMembership(MembershipChange(steps), now: now)) != nil {
             world.statistics.voterChanges += 1
             if let membership = self.raft?.membership {
                 world.checkers.noteVoters(membership, silent: silent, by: number)

@@ -111,12 +111,13 @@ final class SimulatedAgent {
         self.world = world
         node = NodeID(rawValue: "node-\(number + 1)")
         member = RaftMemberID(rawValue: UInt64(number + 1))
+        identity = "spiffe://cluster/site/site/node/node-\(number + 1)"
         disk = SimulatedDisk(founding: membership, bugs: world.options.bugs)
         authority = NodeAuthority(configuration: world.fencing)
     }
 
     /// What its certificate says.
-    var identity: String { "spiffe://cluster/site/site/node/\(node)" }
+    let identity: String
     var bugs: ClusterBugs { world.options.bugs }
     var isUp: Bool { raft != nil }
     var now: ContinuousClock.Instant { clock.local(at: world.now) }
@@ -184,7 +185,7 @@ final class SimulatedAgent {
             noteLeadership()
             send(ready.prompt)
             if ready.needsPersisting {
-                world.checkers.noteAppended(ready.entries, after: disk.log, by: member)
+                world.checkers.noteAppended(ready.entries, by: member) { disk.term(at: $0) }
                 disk.write(ready)
             }
             work.append(ready)
@@ -192,8 +193,8 @@ final class SimulatedAgent {
             if work.count == 1 { carryOut() }
         }
         noteLeadership()
-        guard let raft else { return }
-        let due = max(world.now, clock.global(raft.deadline))
+        guard let deadline = raft?.deadline else { return }
+        let due = max(world.now, clock.global(deadline))
         if due < nextTick {
             nextTick = due
             world.queue.push(.tick(number, life: life), at: due)
@@ -201,7 +202,7 @@ final class SimulatedAgent {
     }
 
     private func noteLeadership() {
-        guard let raft, raft.isLeader else { return }
+        guard raft?.isLeader == true, let raft else { return }
         // A sole voter leads before its term is on disk, and is silent until then: if it crashes, nobody was led.
         if saidTerm >= raft.term { world.checkers.noteLeader(member, term: raft.term, log: disk.log) }
         guard liveness?.term != raft.term else { return }
@@ -269,7 +270,7 @@ final class SimulatedAgent {
     }
 
     private func compactIfLong() {
-        guard let raft, work.isEmpty, raft.appliedIndex == machine.applied,
+        guard work.isEmpty, let raft, raft.appliedIndex == machine.applied,
             raft.appliedIndex >= raft.snapshot(after: world.profile.compactionThreshold),
             let metadata = raft.snapshotMetadata(at: raft.appliedIndex)
         else { return }
@@ -344,8 +345,8 @@ final class SimulatedAgent {
 
     /// Puts a command into the log, here or through the leader.
     func propose(_ bytes: [UInt8], for asker: Asker) {
-        guard let raft else { return }
-        if raft.isLeader {
+        guard isUp else { return }
+        if raft?.isLeader == true {
             guard let receipt = try? self.raft?.propose([bytes], now: now),
                 case .appended(let term, let range) = receipt
             else { return answer(asker, .unavailable) }

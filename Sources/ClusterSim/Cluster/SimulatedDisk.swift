@@ -59,6 +59,21 @@ struct SimulatedDisk {
         return (base, entries)
     }
 
+    /// The term of an entry of that log; nil where it is compacted, or not there.
+    func term(at index: LogIndex) -> Term? {
+        func term(_ entries: [Entry], after base: LogIndex) -> Term? {
+            guard index > base, index - base <= LogIndex(entries.count) else { return nil }
+            return entries[Int(index - base) - 1].term
+        }
+        for write in unsynced.reversed() {
+            if let first = write.entries.first, index >= first.index {
+                return term(write.entries, after: first.index - 1)
+            }
+            if write.snapshot != nil { return nil }
+        }
+        return term(durable.entries, after: durable.snapshot.metadata.index)
+    }
+
     /// Replaces the log up to a snapshot of this member, in one transaction.
     mutating func compact(to snapshot: Snapshot) {
         durable.snapshot = snapshot
@@ -82,7 +97,7 @@ struct SimulatedDisk {
             let last = durable.entries.last?.index ?? durable.snapshot.metadata.index
             durable.entries += write.entries.filter { $0.index > last }
         } else {
-            durable.entries.removeAll { $0.index >= first.index }
+            while let last = durable.entries.last, last.index >= first.index { durable.entries.removeLast() }
             durable.entries += write.entries
         }
     }
