@@ -66,7 +66,7 @@ let package = Package(
             dependencies: ["TLS", "WireFormat", "ClusterModel", "ControlMessages", nio, protobuf]
         ),
         .target(name: "Storage", dependencies: ["ClusterModel", grdb]),
-        .target(name: "Containers", dependencies: ["LinuxSystem", "ClusterModel", "ResourceSamples"]),
+        .target(name: "Containers", dependencies: ["LinuxSystem", "Checkpointing", "ClusterModel", "ResourceSamples"]),
         .target(
             name: "ImageStore",
             dependencies: ["CLZ4", "COpenSSL", "Checkpointing", "ClusterModel", "LinuxSystem"]
@@ -104,7 +104,9 @@ let package = Package(
         // MARK: Verification
         .target(
             name: "ClusterSim",
-            dependencies: ["ClusterModel", "ClusterState", "Placement", "QoS", "Raft", "SWIM", "WireFormat"]
+            dependencies: [
+                "ClusterModel", "Checkpointing", "ClusterState", "Placement", "QoS", "Raft", "SWIM", "WireFormat",
+            ]
         ),
         .executableTarget(name: "godwit-sim", dependencies: ["ClusterSim", "ClusterModel", "QoS", argumentParser]),
         .executableTarget(
@@ -152,7 +154,7 @@ let package = Package(
         .testTarget(name: "StorageTests", dependencies: ["Storage", "ClusterModel", grdb, sqlite]),
         .testTarget(
             name: "ContainersTests",
-            dependencies: ["Containers", "LinuxSystem", "ClusterModel", "godwit-shim"]
+            dependencies: ["Containers", "LinuxSystem", "Checkpointing", "ClusterModel", "godwit-shim"]
         ),
         .testTarget(name: "ImageStoreTests", dependencies: ["ImageStore", "Checkpointing", "ClusterModel"]),
         .testTarget(
@@ -164,7 +166,8 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "AgentConfiguration", "Checkpointing", "ClusterModel", "ClusterState", "Containers",
-                "ControlAPI", "ControlMessages", "GPU", "LinuxSystem", "Placement", "QoS", "Raft", "ResourceSamples",
+                "ControlAPI", "ControlMessages", "GPU", "ImageStore", "LinuxSystem", "Placement", "QoS", "Raft",
+                "ResourceSamples",
                 "Storage", "SWIM", "TLS", "Transport", logging, metrics, nio, protobuf,
             ]
         ),

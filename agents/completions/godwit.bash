@@ -173,13 +173,13 @@ _godwit() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    job|node|cluster|status|top|ca|completions|help)
+    job|checkpoint|node|cluster|status|top|ca|completions|help)
         # Offer subcommand argument completions
         "_godwit_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'job node cluster status top ca completions help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'job checkpoint node cluster status top ca completions help' -- "${cur}"))
         ;;
     esac
 }
@@ -196,13 +196,13 @@ _godwit_job() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    submit|plan|list|show|watch|explain|logs|checkpoint|restore|resize|cancel)
+    submit|plan|list|show|watch|explain|logs|checkpoint|restore|resize|migrate|cancel)
         # Offer subcommand argument completions
         "_godwit_job_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'submit plan list show watch explain logs checkpoint restore resize cancel' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'submit plan list show watch explain logs checkpoint restore resize migrate cancel' -- "${cur}"))
         ;;
     esac
 }
@@ -293,7 +293,7 @@ _godwit_job_list() {
     # Offer option value completions
     case "${prev}" in
     '--state')
-        __godwit_add_completions -W 'queued'$'\n''starting'$'\n''restoring'$'\n''running'$'\n''checkpointing'$'\n''suspended'$'\n''stopping'$'\n''completed'$'\n''failed'$'\n''cancelled'
+        __godwit_add_completions -W 'queued'$'\n''starting'$'\n''restoring'$'\n''running'$'\n''checkpointing'$'\n''migrating'$'\n''suspended'$'\n''stopping'$'\n''completed'$'\n''failed'$'\n''cancelled'
         return
         ;;
     '--interval')
@@ -615,6 +615,48 @@ _godwit_job_resize() {
     esac
 }
 
+_godwit_job_migrate() {
+    repeating_flags=()
+    non_repeating_flags=(--no-wait --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--to --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--to')
+        __godwit_add_completions -W "$(eval 'godwit completions nodes 2>/dev/null')"
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions jobs 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
 _godwit_job_cancel() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
@@ -627,6 +669,281 @@ _godwit_job_cancel() {
     '--grace')
         return
         ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions jobs 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_checkpoint() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __godwit_offer_flags_options 0
+
+    # Offer subcommand / subcommand argument completions
+    local -r subcommand="${unparsed_words[0]}"
+    unset 'unparsed_words[0]'
+    unparsed_words=("${unparsed_words[@]}")
+    case "${subcommand}" in
+    list|show|verify|export|import|rm)
+        # Offer subcommand argument completions
+        "_godwit_checkpoint_${subcommand}"
+        ;;
+    *)
+        # Offer subcommand completions
+        COMPREPLY+=($(compgen -W 'list show verify export import rm' -- "${cur}"))
+        ;;
+    esac
+}
+
+_godwit_checkpoint_list() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--node --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--node')
+        __godwit_add_completions -W "$(eval 'godwit completions nodes 2>/dev/null')"
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions jobs 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_checkpoint_show() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--generation --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--generation')
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions jobs 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_checkpoint_verify() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--generation --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--generation')
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions jobs 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_checkpoint_export() {
+    repeating_flags=()
+    non_repeating_flags=(--force --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--generation -f --file --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--generation')
+        return
+        ;;
+    '-f'|'--file')
+        __godwit_add_completions -o plusdirs -fX '!*.@(tar)'
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -W "$(eval 'godwit completions jobs 2>/dev/null')"
+        return
+        ;;
+    esac
+}
+
+_godwit_checkpoint_import() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--name --into --identity --timeout -o --output --color)
+    __godwit_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--name')
+        return
+        ;;
+    '--into')
+        __godwit_add_completions -W "$(eval 'godwit completions jobs 2>/dev/null')"
+        return
+        ;;
+    '--agent')
+        return
+        ;;
+    '--identity')
+        __godwit_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '-o'|'--output')
+        __godwit_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--color')
+        __godwit_add_completions -W 'auto'$'\n''always'$'\n''never'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __godwit_add_completions -o plusdirs -fX '!*.@(tar)'
+        return
+        ;;
+    esac
+}
+
+_godwit_checkpoint_rm() {
+    repeating_flags=()
+    non_repeating_flags=(--force --version -h --help)
+    repeating_options=(--agent)
+    non_repeating_options=(--identity --timeout -o --output --color)
+    __godwit_offer_flags_options 2
+
+    # Offer option value completions
+    case "${prev}" in
     '--agent')
         return
         ;;
@@ -1459,7 +1776,7 @@ _godwit_ca_show() {
 
 _godwit_ca_revoke() {
     repeating_flags=()
-    non_repeating_flags=(--version -h --help)
+    non_repeating_flags=(--force --version -h --help)
     repeating_options=(--agent)
     non_repeating_options=(--reason --identity --timeout -o --output --color)
     __godwit_offer_flags_options 1

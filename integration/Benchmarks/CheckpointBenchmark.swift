@@ -68,11 +68,11 @@ struct CheckpointBenchmark: Benchmark {
             reported.append(checkpoint.frozenSeconds)
             (sizes.raw, sizes.stored) = (Double(checkpoint.rawBytes), Double(checkpoint.storedBytes))
 
-            let began = Self.now
+            let began = Gap.now
             let took = try plain.checkpoint(to: images, leavesRunning: true)
             peer.total.append(took.inSeconds)
             peer.frozen.append(
-                try await Self.gap("the peer's checkpoint", after: began, context) { plain.output.lines }.length
+                try await Gap.longest("the peer's checkpoint", after: began, context) { plain.output.lines }.length
             )
             sizes.peer = Self.bytes(in: images)
             // The agent has let go of its images by now, too: on a virtual machine, memory that was just freed is several times cheaper to
@@ -84,19 +84,20 @@ struct CheckpointBenchmark: Benchmark {
             stop.job.nameOrID = job
             stop.stop = true
             _ = try await agent.client.jobCheckpoint(stop)
-            let asked = Self.now
+            let asked = Gap.now
             var request = WireJobRestoreRequest()
             request.job.nameOrID = job
             _ = try await agent.client.jobRestore(request)
             ours.restored.append(
-                try await Self.gap("our restore", after: asked, context) { try await agent.output(of: job) }.end - asked
+                try await Gap.longest("our restore", after: asked, context) { try await agent.output(of: job) }.end
+                    - asked
             )
 
             _ = try plain.checkpoint(to: images, leavesRunning: false)
-            let began = Self.now
+            let began = Gap.now
             _ = try plain.restore(from: images)
             peer.restored.append(
-                try await Self.gap("the peer's restore", after: began, context) { plain.output.lines }.end - began
+                try await Gap.longest("the peer's restore", after: began, context) { plain.output.lines }.end - began
             )
         }
         try plain.remove()
@@ -111,11 +112,11 @@ struct CheckpointBenchmark: Benchmark {
     ) async throws -> WireCheckpoint {
         var request = WireJobCheckpointRequest()
         request.job.nameOrID = job
-        let began = Self.now
+        let began = Gap.now
         let checkpoint = try await agent.client.jobCheckpoint(request).checkpoint
-        side.total.append(Self.now - began)
+        side.total.append(Gap.now - began)
         side.frozen.append(
-            try await Self.gap("our checkpoint", after: began, context) { try await agent.output(of: job) }.length
+            try await Gap.longest("our checkpoint", after: began, context) { try await agent.output(of: job) }.length
         )
         return checkpoint
     }
@@ -166,27 +167,9 @@ struct CheckpointBenchmark: Benchmark {
         ]
     }
 
-    /// The longest gap that ended after a moment, as soon as its line is there.
-    private static func gap(
-        _ what: String,
-        after moment: Double,
-        _ context: BenchmarkContext,
-        _ lines: () async throws -> [String]
-    ) async throws -> Gap {
-        try await context.eventually("the container's word after \(what)") {
-            let found = try await lines().compactMap(Gap.init).filter { $0.end > moment }
-            // Shorter ones are the scheduler's.
-            guard let longest = found.max(by: { $0.length < $1.length }), longest.length > 0.02 else { return nil }
-            return longest
-        }
-    }
-
     private static func bytes(in folder: String) -> Double {
         ((try? FileSystem.list(folder)) ?? []).reduce(0) {
             $0 + Double(FileSystem.status("\(folder)/\($1)")?.size.rawValue ?? 0)
         }
     }
-
-    /// Seconds of the clock that the container's program reads too, before and after a restore.
-    private static var now: Double { WallClock.now().seconds }
 }

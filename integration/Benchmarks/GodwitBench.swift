@@ -11,7 +11,9 @@ struct GodwitBench: AsyncParsableCommand {
     static let benchmarks: [any Benchmark.Type] = [
         CommandLineBenchmark.self, ContainerStartBenchmark.self, ResizeBenchmark.self, MonitoringBenchmark.self,
         RestingAgentBenchmark.self, RPCBenchmark.self, ImageStoreBenchmark.self, CheckpointBenchmark.self,
-        PolicyBenchmark.self, DeadlineBenchmark.self, GossipBenchmark.self, ConsensusBenchmark.self,
+        CopiesBenchmark.self, MigrationBenchmark.self, PolicyBenchmark.self, DeadlineBenchmark.self,
+        GossipBenchmark.self,
+        ConsensusBenchmark.self,
     ]
 
     static let configuration = CommandConfiguration(

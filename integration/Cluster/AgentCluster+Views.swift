@@ -98,16 +98,9 @@ extension AgentCluster {
         }
     }
 
-    /// What `godwit status` prints when it asks one agent, and whether it ended with status 0.
+    /// What `godwit status` prints when it asks one agent, as one line.
     func statusText(of agent: AgentProcess) async throws -> String {
-        let identity = run.folder + "/user.pem"
-        if !FileSystem.exists(identity) { try agent.credentials().identity.save(to: identity) }
-        let command = ProgramCommand(
-            run.programs + "/godwit",
-            ["status", "--identity", identity, "--agent", "\(agent.host):\(agent.port)"]
-        )
-        let result = try await ProcessRunner.run(command, timeout: .seconds(20))
-        return result.outputText + result.errorText
+        try await godwit("status", asking: agent).text
     }
 
     /// Asks all agents to stop, as a shutdown of everything would.

@@ -1,5 +1,6 @@
 import ClusterModel
 import ControlAPI
+import ControlMessages
 import Glibc
 import LinuxSystem
 import TLS
@@ -19,18 +20,20 @@ struct AgentCluster: Sendable {
         count: Int,
         partitionTimeout: Duration,
         network: ScenarioNetwork? = nil,
+        settings: [String] = [],
         stateFolder: (String) -> String? = { _ in nil }
     ) throws {
         (self.run, self.network) = (run, network)
         let authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "scenario"), now: WallClock.now())
         var agents: [AgentProcess] = []
         for number in 1...count {
-            let membership = AgentMembership(
+            var membership = AgentMembership(
                 authority: authority,
                 seed: agents.first.map { "\($0.host):\($0.port)" },
                 partitionTimeout: partitionTimeout,
                 place: network?.place(number)
             )
+            membership.settings = settings
             let name = "n\(number)"
             agents.append(
                 try AgentProcess(run, name: name, stateFolder: stateFolder(name), membership: membership)
@@ -39,11 +42,16 @@ struct AgentCluster: Sendable {
         self.agents = agents
     }
 
-    /// Starts the founder, then all others at once; returns when each is a member.
-    func start() async throws {
+    /// Takes agents as they are; the first founds the cluster.
+    init(_ run: ScenarioRun, agents: [AgentProcess], network: ScenarioNetwork) {
+        (self.run, self.agents, self.network) = (run, agents, network)
+    }
+
+    /// Starts the founder, then all others at once, or the first few; returns when each is a member.
+    func start(first count: Int? = nil) async throws {
         try await agents[0].start()
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for agent in agents.dropFirst() {
+            for agent in agents.prefix(count ?? agents.count).dropFirst() {
                 group.addTask {
                     try await agent.start()
                     _ = try await run.eventually("the joining of \(agent.name)") {
@@ -72,13 +80,10 @@ struct AgentCluster: Sendable {
         }.max { $0.1 < $1.1 }?.0
     }
 
-    /// How many voters there are, as long as all changes were promotions: the founder and who became one.
-    func voterCount() throws -> Int {
-        try agents.reduce(1) { count, agent in
-            try agent.logLines().reduce(count) {
-                guard $1.contains(" voters.changed") else { return $0 }
-                return $0 + ($1.contains("becomes a voter") ? 1 : -1)
-            }
+    /// How many voters there are, as the leader says; nil while none is known.
+    func voterCount() async throws -> Int? {
+        try await leader()?.ask { client in
+            try await client.clusterVoters().members.count { $0.role != "learner" }
         }
     }
 

@@ -16,6 +16,16 @@ struct AgentMembership: Sendable {
     var partitionTimeout: Duration
     /// Where it runs; nil for the loopback of this machine.
     var place: AgentPlace?
+    var site = SiteID(rawValue: "here")
+    var role = NodeRole.worker
+    /// Of its certificate.
+    var lifetime = CertificateAuthority.defaultIssuedLifetime
+    /// The folder of an authority from which it renews the certificates of nodes.
+    var issuer: String?
+    /// Issues the users, and is trusted by the agent too, when that is not the agent's own authority.
+    var users: CertificateAuthority?
+    /// Words `section.key=value` that override the configuration.
+    var settings: [String] = []
 }
 
 /// An agent with folders, ports, certificates and a cgroup of its own: a private cluster of one unless it is told otherwise.
@@ -28,6 +38,8 @@ actor AgentProcess {
     nonisolated let stateFolder: String
     nonisolated let cgroupParent: String
     nonisolated let authority: CertificateAuthority
+    /// Who issues users; the agent's own authority unless it was told otherwise.
+    nonisolated let users: CertificateAuthority
     nonisolated let run: ScenarioRun
     private let arguments: [String]
     private let namespace: String?
@@ -57,16 +69,18 @@ actor AgentProcess {
             authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "scenario"), now: WallClock.now())
             try authority.save(to: folder + "/ca")
         }
+        users = membership?.users ?? authority
         try authority.issueNode(
             NodeID(rawValue: membership == nil ? "n1" : name),
-            site: SiteID(rawValue: "here"),
-            role: .worker,
-            now: WallClock.now()
-        ).save(to: folder + "/node.pem")
+            site: membership?.site ?? SiteID(rawValue: "here"),
+            role: membership?.role ?? .worker,
+            now: WallClock.now(),
+            lifetime: membership?.lifetime ?? CertificateAuthority.defaultIssuedLifetime
+        ).trusting([users.certificate]).save(to: folder + "/node.pem")
         self.stateFolder = stateFolder ?? folder + "/state"
         try FileSystem.writeAtomically(
             """
-            identity: {bundle: \(folder)/node.pem}
+            identity: {bundle: \(folder)/node.pem\(membership?.issuer.map { ", issuer: \($0)" } ?? "")}
             listen: {address: \(host), port: \(port)}
             folders: {state: \(self.stateFolder), runtime: \(folder)/run}
             cgroup: {parent: \(cgroupParent)}
@@ -80,6 +94,7 @@ actor AgentProcess {
         )
         arguments =
             ["run", "--config", folder + "/agent.yaml"] + (membership?.seed.map { ["--join", $0] } ?? [])
+            + (membership?.settings ?? []).flatMap { ["--set", $0] }
     }
 
     /// Uses the programs of another build from its next start on.
@@ -87,6 +102,18 @@ actor AgentProcess {
 
     /// Starts the agent and returns when it answers.
     func start(within limit: Duration = .seconds(20)) async throws {
+        try launch()
+        _ = try await run.eventually("an answer of the agent \(name)", within: limit) {
+            try self.requireAlive()
+            let client = try await self.connect()
+            _ = try await client.status()
+            await client.close()
+            return true
+        }
+    }
+
+    /// Starts the agent and waits for nothing.
+    func launch() throws {
         let log = try OwnedDescriptor(opening: folder + "/agent.log", O_WRONLY | O_CREAT | O_APPEND)
         // nsenter(1) becomes the agent; ip-netns(8) would also make a mount namespace, which CRIU refuses.
         let enter = namespace.map { ["nsenter", "--net=/run/netns/\($0)"] } ?? []
@@ -96,13 +123,19 @@ actor AgentProcess {
             standardOutput: log.rawValue,
             standardError: log.rawValue
         )
-        _ = try await run.eventually("an answer of the agent \(name)", within: limit) {
-            try self.requireAlive()
-            let client = try await self.connect()
-            _ = try await client.status()
-            await client.close()
-            return true
+    }
+
+    /// Waits until the agent ends by itself; returns its exit status.
+    func ending(within limit: Duration) async throws -> Int32 {
+        guard let pid else { throw Broken("the agent \(name) was not started") }
+        let status: Int32 = try await run.eventually("the end of the agent \(name) by itself", within: limit) {
+            var status: Int32 = 0
+            return unsafe waitpid(pid, &status, WNOHANG) == pid ? status : nil
         }
+        self.pid = nil
+        // As wait(2) tells it: a signal in the lowest seven bits, else the exit status above them.
+        try expect(status & 0x7f == 0, "the agent \(name) ended by signal \(status & 0x7f)")
+        return status >> 8 & 0xff
     }
 
     private func requireAlive() throws {
@@ -153,9 +186,11 @@ actor AgentProcess {
         _ right: UserRight = .admin,
         of authority: CertificateAuthority? = nil
     ) throws -> Credentials {
-        let issuer = authority ?? self.authority
+        let issuer = authority ?? users
         return Credentials(
-            identity: try issuer.issueUser(UserID(rawValue: user), right: right, now: WallClock.now()),
+            identity: try issuer.issueUser(UserID(rawValue: user), right: right, now: WallClock.now()).trusting([
+                self.authority.certificate
+            ]),
             agents: [AgentAddress(host: host, port: port)]
         )
     }
@@ -180,6 +215,11 @@ actor AgentProcess {
     nonisolated func containerNames() throws -> [String] {
         let slice = try CgroupSlice(in: try CgroupHierarchy.detect(), path: cgroupParent)
         return try slice.names()
+    }
+
+    /// The processes of one of this agent's containers.
+    nonisolated func processes(in container: String) throws -> [Int32] {
+        try CgroupSlice(in: try CgroupHierarchy.detect(), path: cgroupParent).cgroup(container).processes()
     }
 
     /// The processes of a job's container.
@@ -241,6 +281,9 @@ actor AgentProcess {
                 try? await slice.remove()
             }
             try? FileSystem.removeAll("/dev/shm/godwit-scenario-\(maker)-\(agent)")
+            for name in (try? FileSystem.list("\(folder)/\(agent)/state/containers")) ?? [] {
+                await ScenarioNetwork.removeNamespace(ofContainer: name)
+            }
         }
         for mount in ((try? Machine.mounts()) ?? []).reversed() where mount.mountPoint.hasPrefix(folder + "/") {
             try? Mounts.unmount(mount.mountPoint, isLazy: true)

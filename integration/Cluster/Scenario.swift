@@ -8,13 +8,21 @@ protocol Scenario: Sendable {
     static var name: String { get }
     /// One sentence: what a user may rely on.
     static var promise: String { get }
+    /// Whether it measures what the machine gives, so that nothing else may run meanwhile.
+    static var needsWholeMachine: Bool { get }
     func run(_ run: ScenarioRun) async throws
+}
+
+extension Scenario {
+    static var needsWholeMachine: Bool { false }
 }
 
 /// What a run of scenarios is told.
 struct ScenarioOptions: Sendable {
     var seed = UInt64(truncatingIfNeeded: MonotonicClock.nanoseconds())
     var killCount = 200
+    /// How often NetworkedContainers moves its container, and during how many moves MigrationUnderFaults kills agents.
+    var moveCount = 4
     var keepsFolders = false
     var programsFolder: String?
     /// Programs of another build, from which RollingUpgrade upgrades.
@@ -113,7 +121,7 @@ final class ScenarioRun: Sendable {
         let root = folder + "/root"
         guard !FileSystem.exists(root) else { return root }
         try FileSystem.createFolder(root)
-        for workload in ["counter", "ends", "witness"] {
+        for workload in ["counter", "echo", "ends", "traveller", "witness"] {
             let result = try await ProcessRunner.run(
                 ProgramCommand(
                     "cc",

@@ -22,7 +22,8 @@ struct ScenarioNetwork: Sendable {
     }
 
     let count: Int
-    private let subnet: String
+    /// The first three numbers of every address.
+    let subnet: String
 
     private static let prefix = "godwit-scenario-"
 
@@ -74,6 +75,17 @@ struct ScenarioNetwork: Sendable {
         for line in lines { try await Self.ip(line) }
     }
 
+    /// Gives each agent a bridge `br0` in the place of its interface, which joins it, as an administrator would for containers.
+    func makeBridges() async throws {
+        for number in 1...count {
+            let place = place(number)
+            for line in [
+                "link add br0 type bridge", "link set br0 up", "address del \(place.address)/24 dev eth0",
+                "link set eth0 master br0", "address add \(place.address)/24 dev br0",
+            ] { try await Self.ip("-n \(place.namespace) \(line)") }
+        }
+    }
+
     /// Makes exactly these losses happen, and no others; an empty set mends everything.
     func lose(_ losses: Set<Loss>) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -114,6 +126,13 @@ struct ScenarioNetwork: Sendable {
         _ = try? await ip("link delete gws\(pid)")
     }
 
+    /// Removes the network of a container that its agent cannot remove any more; the kernel removes the interfaces that lead into it.
+    static func removeNamespace(ofContainer container: String) async {
+        for name in namespaces() where name.hasPrefix("godwit-") && name.hasSuffix("-\(container)") {
+            _ = try? await ip("netns delete \(name)")
+        }
+    }
+
     /// The processes that made networks and are gone.
     static func deadMakers() -> Set<Int32> {
         Set(
@@ -125,11 +144,11 @@ struct ScenarioNetwork: Sendable {
 
     private static func namespaces() -> [String] { (try? FileSystem.list("/run/netns")) ?? [] }
 
-    private static func ip(_ line: String) async throws {
+    static func ip(_ line: String) async throws {
         try await mustRun("ip", line.split(separator: " ").map(String.init))
     }
 
-    private static func mustRun(_ program: String, _ arguments: [String], input: String = "") async throws {
+    static func mustRun(_ program: String, _ arguments: [String], input: String = "") async throws {
         let command = ProgramCommand(program, arguments)
         let result = try await ProcessRunner.run(command, input: Array(input.utf8), timeout: .seconds(60))
         try expect(

@@ -136,7 +136,9 @@ actor Workload {
     // MARK: The end
 
     /// Cancels what does not end by itself and waits for the end of every job; then holds all that was acknowledged against what is there.
-    func settle(within limit: Duration = .seconds(120)) async throws {
+    ///
+    /// An agent that was shut out for good has nobody to tell that its containers ended, so it keeps what is left of them, without a process.
+    func settle(within limit: Duration = .seconds(120), without shutOut: AgentProcess? = nil) async throws {
         let began = ContinuousClock.now
         for job in acknowledged where !job.ends {
             try await run.eventually("the cancellation of \(job.name)") {
@@ -169,7 +171,9 @@ actor Workload {
         for agent in cluster.agents {
             _ = try await run.eventually("the end of all containers of \(agent.name)", within: .seconds(60)) {
                 let names = try agent.containerNames()
-                if names.isEmpty { return true }
+                let isOver =
+                    try agent === shutOut ? names.allSatisfy { try agent.processes(in: $0).isEmpty } : names.isEmpty
+                if isOver { return true }
                 throw Broken("there are \(names.sorted())")
             }
         }

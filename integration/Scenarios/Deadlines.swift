@@ -7,6 +7,7 @@ import LinuxSystem
 struct DeadlineBesideNeighbours: Scenario {
     static let name = "DeadlineBesideNeighbours"
     static let promise = "a job meets its deadline beside two neighbours that take all they can get"
+    static let needsWholeMachine = true
 
     func run(_ run: ScenarioRun) async throws {
         let root = try await run.makeRoot()

@@ -64,7 +64,7 @@ private struct ClusterStory {
         chapter("\(workers[0].name) is started again")
 
         _ = try await run.eventually("a group of three voters", within: .seconds(90), every: pause) {
-            try cluster.voterCount() >= 3 ? true : nil
+            try await cluster.voterCount() ?? 0 >= 3 ? true : nil
         }
         guard let leader = try cluster.leader() else { throw Broken("no agent says that it leads") }
         chapter("there are three voters, and \(leader.name) leads")

@@ -1,5 +1,6 @@
 import ClusterModel
 import ControlAPI
+import ControlMessages
 import Glibc
 import LinuxSystem
 import NIO
@@ -12,14 +13,17 @@ struct BenchmarkAgents: Sendable {
     let context: BenchmarkContext
     /// Of the agents, from n1 on.
     let ports: [Int]
+    /// Where each answers with its metrics; empty when they have none.
+    let metricsPorts: [Int]
     private let program: String
     private let user: IdentityBundle
 
     /// Of all clients of this program; ends with it.
     static let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
-    init(_ context: BenchmarkContext, ports: [Int]) throws {
-        (self.context, self.ports) = (context, ports)
+    /// With `metricsPorts`, one for each, they answer with their metrics there.
+    init(_ context: BenchmarkContext, ports: [Int], metricsPorts: [Int] = []) throws {
+        (self.context, self.ports, self.metricsPorts) = (context, ports, metricsPorts)
         program = try context.program("godwitd")
         _ = try context.program("godwit-shim")
         let authority = try CertificateAuthority.create(cluster: ClusterID(rawValue: "bench"), now: WallClock.now())
@@ -40,7 +44,7 @@ struct BenchmarkAgents: Sendable {
                 listen: {address: 127.0.0.1, port: \(port)}
                 folders: {state: \(folder)/state, runtime: \(context.runtimeFolder)/\(Self.name(of: number))}
                 cgroup: {parent: \(context.cgroupParent)}
-                metrics: {enabled: false}
+                metrics: {\(metricsPorts.isEmpty ? "enabled: false" : "port: \(metricsPorts[number])")}
                 checkpoints: {tmpfs: \(context.memoryFolder)/\(Self.name(of: number))}
 
                 """,
@@ -85,12 +89,41 @@ struct BenchmarkAgents: Sendable {
         )
     }
 
+    /// The sum of a metric without labels over all agents.
+    func sum(of metric: String) throws -> Double {
+        try metricsPorts.reduce(0) { sum, port in
+            let text = try LoopbackListener.answer(
+                of: port,
+                to: "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
+            let line = text.split(whereSeparator: \.isNewline).first { $0.hasPrefix(metric + " ") }
+            return sum + (line.flatMap { Double($0.dropFirst(metric.utf8.count + 1)) } ?? 0)
+        }
+    }
+
+    /// Waits until so many nodes are alive.
+    func waitForNodes(_ count: Int) async throws {
+        _ = try await context.eventually("\(count) nodes that are alive", every: .milliseconds(50)) {
+            () async throws -> Bool? in
+            guard let client = try? await connect(0) else { return nil }
+            let active = try? await client.nodeList().nodes.count { $0.state == "alive" }
+            await client.close()
+            return active == count ? true : nil
+        }
+    }
+
     /// Frees the disk of what they wrote; they have ended.
     func remove() {
         for folder in [context.folder + "/ours", context.runtimeFolder, context.memoryFolder] {
             try? FileSystem.removeAll(folder)
         }
     }
+}
+
+/// An agent as one asks it about jobs.
+struct AgentConnection: JobClient {
+    let context: BenchmarkContext
+    let client: ControlClient
 }
 
 /// Processes of a benchmark, each with a log file, by number.

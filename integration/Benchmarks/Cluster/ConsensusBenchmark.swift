@@ -32,11 +32,10 @@ struct ConsensusBenchmark: Benchmark {
         }
 
         let trials = max(Self.failovers, context.rounds)
-        try await part { ours, peer in
-            rows += try await Self.leaderKilled(ours, peer, trials, context)
-        }
-        try await part { ours, peer in
-            rows += try await Self.leaderEnds(ours, peer, trials, context)
+        for ending in Self.endings {
+            try await part { ours, peer in
+                rows += try await Self.measure(ending, ours, peer, trials, context)
+            }
         }
         var (own, other) = (Rates(), Rates())
         for first in stride(from: 0, to: context.rounds, by: Self.roundsPerCluster) {
@@ -59,7 +58,43 @@ struct ConsensusBenchmark: Benchmark {
         return rows
     }
 
-    private static func leaderKilled(
+    /// How a leader is ended, and what is measured then.
+    private struct Ending: Sendable {
+        var name: String
+        var signal: Int32
+        /// Between two writes, and how long they go on after the leader was told.
+        var spacing: Duration
+        var after: Duration
+        var figure: any KeyPath<ConsensusTrials.Outage, Double> & Sendable
+        var row: String
+        var medianGoal: BenchmarkGoal
+        var highGoal: BenchmarkGoal?
+    }
+
+    private static let endings = [
+        Ending(
+            name: "leader's kill -9",
+            signal: SIGKILL,
+            spacing: .milliseconds(10),
+            after: .milliseconds(100),
+            figure: \.firstWrite,
+            row: "leader's kill -9 to first acknowledged write",
+            medianGoal: .atMost(400),
+            highGoal: .atMost(800)
+        ),
+        Ending(
+            name: "leader's SIGTERM",
+            signal: SIGTERM,
+            spacing: .milliseconds(4),
+            after: .milliseconds(700),
+            figure: \.longestGap,
+            row: "leader's SIGTERM: longest time without an acknowledgement, a write every 4 ms",
+            medianGoal: .atMost(20)
+        ),
+    ]
+
+    private static func measure(
+        _ ending: Ending,
         _ ours: ConsensusTrials,
         _ peer: ConsensusTrials,
         _ trials: Int,
@@ -67,63 +102,31 @@ struct ConsensusBenchmark: Benchmark {
     ) async throws -> [BenchmarkRow] {
         var (own, other): ([Double], [Double]) = ([], [])
         for number in 1...trials {
-            while try await !context.isQuietEnough(for: "leader's kill -9, trial \(number)", own: Self.restingShare) {}
-            own.append(
-                try await ours.endLeader(SIGKILL, spacing: .milliseconds(10), after: .milliseconds(100)).firstWrite
-            )
-            other.append(
-                try await peer.endLeader(SIGKILL, spacing: .milliseconds(10), after: .milliseconds(100)).firstWrite
-            )
+            while try await !context.isQuietEnough(for: "\(ending.name), trial \(number)", own: Self.restingShare) {}
+            for (side, isOwn) in [(ours, true), (peer, false)] {
+                let outage = try await side.endLeader(ending.signal, spacing: ending.spacing, after: ending.after)
+                if isOwn {
+                    own.append(outage[keyPath: ending.figure])
+                } else {
+                    other.append(outage[keyPath: ending.figure])
+                }
+            }
         }
-        say("  leader's kill -9: ours \(own.map(figure)), etcd \(other.map(figure))\n")
+        say("  \(ending.name): ours \(own.map(figure)), etcd \(other.map(figure))\n")
         return [
             BenchmarkRow(
-                "leader's kill -9 to first acknowledged write, p50 of \(trials); peer: etcd",
+                "\(ending.row), p50 of \(trials); peer: etcd",
                 unit: "ms",
                 ours: own.median * 1000,
                 peer: other.median * 1000,
-                goal: .atMost(400)
+                goal: ending.medianGoal
             ),
             BenchmarkRow(
                 "the same, p99",
                 unit: "ms",
                 ours: own.percentile(0.99) * 1000,
                 peer: other.percentile(0.99) * 1000,
-                goal: .atMost(800)
-            ),
-        ]
-    }
-
-    private static func leaderEnds(
-        _ ours: ConsensusTrials,
-        _ peer: ConsensusTrials,
-        _ trials: Int,
-        _ context: BenchmarkContext
-    ) async throws -> [BenchmarkRow] {
-        var (own, other): ([Double], [Double]) = ([], [])
-        for number in 1...trials {
-            while try await !context.isQuietEnough(for: "leader's SIGTERM, trial \(number)", own: Self.restingShare) {}
-            own.append(
-                try await ours.endLeader(SIGTERM, spacing: .milliseconds(4), after: .milliseconds(700)).longestGap
-            )
-            other.append(
-                try await peer.endLeader(SIGTERM, spacing: .milliseconds(4), after: .milliseconds(700)).longestGap
-            )
-        }
-        say("  leader's SIGTERM: ours \(own.map(figure)), etcd \(other.map(figure))\n")
-        return [
-            BenchmarkRow(
-                "leader's SIGTERM: longest time without an acknowledgement, a write every 4 ms, p50",
-                unit: "ms",
-                ours: own.median * 1000,
-                peer: other.median * 1000,
-                goal: .atMost(20)
-            ),
-            BenchmarkRow(
-                "the same, p99",
-                unit: "ms",
-                ours: own.percentile(0.99) * 1000,
-                peer: other.percentile(0.99) * 1000
+                goal: ending.highGoal
             ),
         ]
     }

@@ -9,7 +9,7 @@ import TLS
 import Transport
 
 /// A private cluster of one with the settings that we ship: a real agent, and a connection to it.
-struct BenchmarkAgent: Sendable {
+struct BenchmarkAgent: JobClient {
     let context: BenchmarkContext
     let pid: Int32
     let port: Int
@@ -106,63 +106,6 @@ struct BenchmarkAgent: Sendable {
         _ = try await context.eventually("the end of the agent") { Self.isRunning(pid) ? nil : true }
     }
 
-    // MARK: Jobs
-
-    /// Submits a job that runs the benchmark's program and returns its identity.
-    func submit(_ name: String, _ words: [String], root: String, more: String = "") async throws -> String {
-        let command = ["/bench"] + words
-        var request = WireJobSubmitRequest()
-        request.document.name = "\(name).yaml"
-        request.document.workingDirectory = "/"
-        request.document.content = .init(
-            """
-            name: \(name)
-            image: {rootfs: \(root)}
-            command: [\(command.map { "\"\($0)\"" }.joined(separator: ", "))]
-            \(more)
-
-            """.utf8
-        )
-        request.allowInfeasible = true
-        return try await client.jobSubmit(request).id
-    }
-
-    func summary(_ job: String) async throws -> WireJobSummary {
-        var request = WireJobShowRequest()
-        request.job.nameOrID = job
-        return try await client.jobShow(request).job
-    }
-
-    /// Waits until a job's container runs.
-    func waitForStart(of job: String) async throws -> WireJobSummary {
-        try await context.eventually("the start of job \(job)") {
-            let shown = try await summary(job)
-            guard shown.endedUnixSeconds == 0 else {
-                throw BenchmarkFailure("job \(shown.name) ended as \(shown.state): \(shown.message)")
-            }
-            return shown.startedUnixSeconds > 0 && shown.state == "running" ? shown : nil
-        }
-    }
-
-    /// Ends a job and waits until it has ended.
-    func cancel(_ job: String) async throws {
-        var request = WireJobCancelRequest()
-        request.job.nameOrID = job
-        request.graceSeconds = 1
-        _ = try await client.jobCancel(request)
-    }
-
-    /// All lines of a job's standard output.
-    func output(of job: String) async throws -> [String] {
-        var request = WireJobLogsRequest()
-        request.job.nameOrID = job
-        var lines: [String] = []
-        for try await message in client.jobLogs(request) {
-            lines += message.lines.map { String(decoding: $0.text, as: UTF8.self) }
-        }
-        return lines
-    }
-
     /// The folder of a job's first container, with the bundle that runc was given.
     func containerFolder(of job: String) -> String { "\(context.folder)/state/containers/\(job)-1" }
 
@@ -235,4 +178,29 @@ struct LoopbackListener: Sendable {
     }
 
     func close() { Glibc.close(descriptor) }
+
+    /// All that a server on a port of the loopback says to a request until it hangs up.
+    static func answer(of port: Int, to request: String) throws -> String {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        defer { Glibc.close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(clamping: port).bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let isConnected = unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
+                unsafe connect(descriptor, raw, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+        let bytes = Array(request.utf8)
+        guard isConnected, unsafe write(descriptor, bytes, bytes.count) == bytes.count else {
+            throw BenchmarkFailure("nobody answers on port \(port) (errno \(errno))")
+        }
+        var (answer, buffer): ([UInt8], [UInt8]) = ([], [UInt8](repeating: 0, count: 65536))
+        while true {
+            let count = unsafe read(descriptor, &buffer, buffer.count)
+            guard count > 0 else { return String(decoding: answer, as: UTF8.self) }
+            answer += buffer[..<count]
+        }
+    }
 }

@@ -58,6 +58,12 @@ struct PlainContainer: Sendable {
     /// `runc delete --force`.
     func remove() throws { try measure(["delete", "--force", Self.id]) }
 
+    /// Makes room for the next one, when the container is removed.
+    func removeFolder() throws {
+        try Mounts.unmount("\(folder)/bundle/rootfs", isLazy: true)
+        try FileSystem.removeAll(folder)
+    }
+
     /// `runc update` of CPU shares and quota; returns how long it took.
     func update(shares: Int, quota: Int) throws -> Duration {
         try measure([

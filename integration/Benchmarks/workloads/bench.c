@@ -3,7 +3,8 @@
  * bench wait               sleeps until SIGTERM.
  * bench hold MEBIBYTES     holds mixed pages: a quarter zero, half memory-like (pointers, small numbers, text), a quarter noise. Prints
  *                          "ready", then "gap END LENGTH" (seconds, CLOCK_REALTIME: CRIU gives a restored
- *                          process a monotonic clock of its own) whenever it could not run for 5 ms or more.
+ *                          process a monotonic clock of its own) whenever it could not run for 5 ms or more. Writes other pages over a
+ *                          twentieth of them and prints "changed": after SIGUSR1 in one stretch, after SIGUSR2 every 20th.
  * bench spin SECONDS THREADS   uses SECONDS of CPU time on THREADS threads. */
 #include <pthread.h>
 #include <signal.h>
@@ -66,18 +67,42 @@ static void fill(uint64_t *page)
     }
 }
 
+static volatile sig_atomic_t order;
+
+static void note(int number) { order = number; }
+
+static void change(uint64_t *memory, size_t bytes)
+{
+    static size_t round;
+    size_t pages = bytes / 4096, count = pages / 20;
+    round++;
+    for (size_t n = 0; n < count; n++) {
+        size_t page = order == SIGUSR1 ? round * count + n : n * 20 + round * 7 % 20;
+        fill(memory + page % pages * 512);
+    }
+    order = 0;
+    printf("changed\n");
+    fflush(stdout);
+}
+
 static int hold(size_t mebibytes)
 {
     size_t bytes = mebibytes << 20;
     uint64_t *memory;
     if (posix_memalign((void **)&memory, 4096, bytes) != 0) return 1;
     for (size_t at = 0; at < bytes; at += 4096) fill(memory + at / 8);
+    signal(SIGUSR1, note);
+    signal(SIGUSR2, note);
     printf("ready\n");
     fflush(stdout);
     double last = seconds(CLOCK_REALTIME);
     for (;;) {
         struct timespec wait = {0, 500000};
         nanosleep(&wait, 0);
+        if (order) {
+            change(memory, bytes);
+            last = seconds(CLOCK_REALTIME);
+        }
         double now = seconds(CLOCK_REALTIME);
         if (now - last >= 0.005) {
             printf("gap %.6f %.6f\n", now, now - last);
