@@ -1,3 +1,5 @@
+internal import ClusterModel
+
 /// Where the pages of a dump lie in the files of an earlier dump of the same processes, as their addresses say.
 ///
 /// CRIU writes the pages of a process one after the other, so one page more at the beginning of a heap moves all that follow. By their addresses they are found
@@ -66,24 +68,14 @@ package struct PageAlignment: Sendable, Equatable {
     /// What is known of a stretch of a file, clipped to it; nil for a file that no page map is of.
     package func runs(of file: String, in range: Range<UInt64>) -> [Run]? {
         guard let all = runs[file] else { return nil }
-        var (low, high) = (0, all.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if all[middle].offset + all[middle].byteCount <= range.lowerBound {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
+        let first = all.firstSortedIndex { $0.offset + $0.byteCount > range.lowerBound }
         var clipped: [Run] = []
-        while low < all.count, all[low].offset < range.upperBound {
-            var run = all[low]
+        for var run in all[first...].prefix(while: { $0.offset < range.upperBound }) {
             let begin = max(run.offset, range.lowerBound)
             run.byteCount = min(run.offset + run.byteCount, range.upperBound) - begin
             run.earlierOffset += begin - run.offset
             run.offset = begin
             clipped.append(run)
-            low += 1
         }
         return clipped
     }

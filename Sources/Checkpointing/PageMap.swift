@@ -1,3 +1,5 @@
+internal import ClusterModel
+
 /// Which pages of one process, or of one piece of shared memory, a dump holds, and where in its file of pages.
 ///
 /// A page map that was decoded is consistent: runs are in the order of their addresses and do not overlap, and no sum overflows.
@@ -39,13 +41,9 @@ package struct PageMap: Sendable, Equatable {
     /// Where in the file the pages from an address on are, and how many of those asked for lie side by side; nil when the page there is not
     /// in the file.
     package func place(of address: UInt64, pageCount: UInt64) -> (offset: UInt64, pageCount: UInt64)? {
-        var (low, high) = (0, runs.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if runs[middle].address <= address { low = middle + 1 } else { high = middle }
-        }
-        guard low > 0 else { return nil }
-        let run = runs[low - 1]
+        let after = runs.firstSortedIndex { $0.address > address }
+        guard after > 0 else { return nil }
+        let run = runs[after - 1]
         let within = address - run.address
         guard run.flags.contains(.present), within < run.byteCount, within % UInt64(ImageIndex.pageBytes) == 0 else {
             return nil

@@ -209,14 +209,7 @@ struct NodeTable: Sendable, Equatable {
     }
 
     /// Where a node's record is or would be.
-    private func place(of node: NodeID) -> Int {
-        var (low, high) = (0, all.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if all[middle].node < node { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
+    private func place(of node: NodeID) -> Int { all.firstSortedIndex { $0.node >= node } }
 
     /// Whether files on this node can be had: of an agent that never registered, always.
     func holds(_ entry: CatalogEntry) -> Bool {

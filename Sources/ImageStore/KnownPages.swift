@@ -1,4 +1,5 @@
 internal import Checkpointing
+internal import ClusterModel
 internal import Glibc
 
 /// Finds the pages of a region that an earlier generation has; one per thread.
@@ -121,15 +122,11 @@ internal import Glibc
     /// The stored region that begins there, if it is one of whole pages.
     private func region(of file: Int, at offset: UInt64) -> Int? {
         let regions = base.reader.index.files[file].regions
-        var (low, high) = (0, regions.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if regions[middle].rawOffset < offset { low = middle + 1 } else { high = middle }
-        }
-        guard low < regions.count, regions[low].rawOffset == offset, regions[low].encoding != .zero,
-            regions[low].rawLength % UInt64(ImageIndex.pageBytes) == 0
+        let place = regions.firstSortedIndex { $0.rawOffset >= offset }
+        guard place < regions.count, regions[place].rawOffset == offset, regions[place].encoding != .zero,
+            regions[place].rawLength % UInt64(ImageIndex.pageBytes) == 0
         else { return nil }
-        return low
+        return place
     }
 
     /// Reads a region of the earlier generation into `bytes`; only its present pages count.

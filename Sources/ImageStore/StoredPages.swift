@@ -187,12 +187,7 @@ package final class StoredPages: Sendable {
     }
 
     private static func region(of file: ImageFile, at offset: UInt64) -> Int {
-        var (low, high) = (0, file.regions.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if file.regions[middle].rawOffset <= offset { low = middle + 1 } else { high = middle }
-        }
-        return low - 1
+        file.regions.firstSortedIndex { $0.rawOffset > offset } - 1
     }
 
     private func decoded(_ region: Int, of file: Int, _ state: inout State) throws -> [UInt8] {

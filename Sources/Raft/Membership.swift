@@ -1,3 +1,5 @@
+internal import ClusterModel
+
 /// Who votes and who only listens (thesis, chapter 4).
 ///
 /// All lists are sorted and without repetition, and no member stands in two of them, except that an outgoing voter may be an
@@ -196,14 +198,7 @@ extension Membership {
 
 extension [RaftMemberID] {
     /// Where the number is or would be.
-    private func place(of id: RaftMemberID) -> Int {
-        var (low, high) = (startIndex, endIndex)
-        while low < high {
-            let middle = (low + high) / 2
-            if self[middle] < id { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
+    private func place(of id: RaftMemberID) -> Int { firstSortedIndex { $0 >= id } }
 
     fileprivate func containsSorted(_ id: RaftMemberID) -> Bool {
         let place = place(of: id)

@@ -36,12 +36,8 @@ extension RaftNode {
 
         /// Where a member stands in `progress`.
         func position(of id: RaftMemberID) -> Int? {
-            var (low, high) = (0, progress.count)
-            while low < high {
-                let middle = (low + high) / 2
-                if progress[middle].id < id { low = middle + 1 } else { high = middle }
-            }
-            return low < progress.count && progress[low].id == id ? low : nil
+            let place = progress.firstSortedIndex { $0.id >= id }
+            return place < progress.count && progress[place].id == id ? place : nil
         }
 
         func progress(of id: RaftMemberID) -> Progress? { position(of: id).map { progress[$0] } }

@@ -122,14 +122,7 @@ package struct MemberTable: Sendable {
     }
 
     /// The place of the first key that is not below this one.
-    func lowerBound(of key: MemberKey) -> Int {
-        var (low, high) = (0, ring.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if ring[middle] < key { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
+    func lowerBound(of key: MemberKey) -> Int { ring.firstSortedIndex { $0 >= key } }
 
     /// The members of one bucket, which lie side by side in the ring.
     func members(inBucket bucket: Int) -> [Member] {

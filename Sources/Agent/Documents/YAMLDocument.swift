@@ -82,17 +82,14 @@ package enum YAMLDocument {
     }
 
     private static func firstInvalid(_ bytes: [UInt8]) -> Int {
-        var (low, high) = (0, bytes.count)
         // The longest prefix that is valid but for a character cut in two at its end.
-        while low < high {
-            let middle = (low + high + 1) / 2
-            let isGood = (0...3).contains { cut in
-                cut <= middle && String(validating: bytes[..<(middle - cut)], as: UTF8.self) != nil
+        var length = bytes.indices.firstSortedIndex { last in
+            !(0...3).contains { cut in
+                cut <= last + 1 && String(validating: bytes[..<(last + 1 - cut)], as: UTF8.self) != nil
             }
-            if isGood { low = middle } else { high = middle - 1 }
         }
-        while low > 0, String(validating: bytes[..<low], as: UTF8.self) == nil { low -= 1 }
-        return low
+        while length > 0, String(validating: bytes[..<length], as: UTF8.self) == nil { length -= 1 }
+        return length
     }
 
     private static func place(ofByte index: Int, in bytes: [UInt8]) -> DocumentPlace {

@@ -176,13 +176,9 @@ final class RemoteMemory: PageSource {
 
     private func place(of address: UInt64, in process: UInt64) -> Place? {
         guard let places = places[process] else { return nil }
-        var (low, high) = (0, places.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if places[middle].run.address <= address { low = middle + 1 } else { high = middle }
-        }
-        guard low > 0 else { return nil }
-        let found = places[low - 1]
+        let after = places.firstSortedIndex { $0.run.address > address }
+        guard after > 0 else { return nil }
+        let found = places[after - 1]
         let within = address - found.run.address
         return within < found.run.pageCount * Self.pageBytes && within % Self.pageBytes == 0 ? found : nil
     }
