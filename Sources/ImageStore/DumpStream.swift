@@ -177,12 +177,7 @@ package final class DumpWriter: Sendable {
                             "A piece of \(files[piece.file].name) is not what the source read: its checksum differs."
                         )
                     }
-                    var at = 0
-                    try ImageRegion.forEachRun(of: region.pages, rawLength: Int(region.rawLength)) { offset, count in
-                        let run = unsafe UnsafeRawBufferPointer(rebasing: present[at..<at + count])
-                        try unsafe open.write(run, at: region.rawOffset + UInt64(offset))
-                        at += count
-                    }
+                    try unsafe region.spread(present, over: open)
                 }
             }
         }

@@ -411,13 +411,7 @@ final class ImageReader: Sendable {
             if region.encoding == .zero { continue }
             let present = try unsafe content(of: number, in: file, with: tool)
             guard let output else { continue }
-            var at = 0
-            try ImageRegion.forEachRun(of: region.pages, rawLength: Int(region.rawLength)) {
-                (offset, count) throws(SystemError) in
-                let run = unsafe UnsafeRawBufferPointer(rebasing: present[at..<at + count])
-                try unsafe output.write(run, at: region.rawOffset + UInt64(offset))
-                at += count
-            }
+            try unsafe region.spread(present, over: output)
         }
     }
 

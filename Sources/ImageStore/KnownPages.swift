@@ -135,14 +135,7 @@ internal import Glibc
         last = nil
         let image = base.reader.index.files[file]
         guard let present = unsafe try? base.reader.content(of: region, in: image, with: tool) else { return false }
-        var at = 0
-        ImageRegion.forEachRun(of: image.regions[region].pages, rawLength: Int(image.regions[region].rawLength)) {
-            offset,
-            count in
-            unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + count])
-                .copyMemory(from: UnsafeRawBufferPointer(rebasing: present[at..<at + count]))
-            at += count
-        }
+        unsafe image.regions[region].spread(present, over: bytes)
         last = (file, region)
         return true
     }

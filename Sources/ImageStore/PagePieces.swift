@@ -54,13 +54,8 @@ package enum PagePieces {
                         )
                     }
                     unsafe bytes.withUnsafeMutableBytes { buffer in
-                        var at = 0
-                        ImageRegion.forEachRun(of: region.pages, rawLength: Int(region.rawLength)) { offset, count in
-                            let start = Int(region.rawOffset) + offset
-                            unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[start..<start + count])
-                                .copyMemory(from: UnsafeRawBufferPointer(rebasing: present[at..<at + count]))
-                            at += count
-                        }
+                        let place = Int(region.rawOffset)..<Int(region.rawOffset + region.rawLength)
+                        unsafe region.spread(present, over: UnsafeMutableRawBufferPointer(rebasing: buffer[place]))
                     }
                 }
             }

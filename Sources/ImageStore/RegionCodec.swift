@@ -2,6 +2,7 @@ internal import CLZ4
 internal import COpenSSL
 package import Checkpointing
 internal import Glibc
+internal import LinuxSystem
 
 /// Turns one region into stored bytes and back; one per thread.
 ///
@@ -184,6 +185,26 @@ extension ImageRegion {
             let end = min(rawLength, (first + run) * ImageIndex.pageBytes)
             try body(first * ImageIndex.pageBytes, end - first * ImageIndex.pageBytes)
             rest = first + run >= 64 ? 0 : (rest >> UInt64(first + run)) << UInt64(first + run)
+        }
+    }
+
+    /// Puts present pages, which lie one after the other, to their places in the region's bytes; what lies between them stays as it is.
+    func spread(_ present: UnsafeRawBufferPointer, over bytes: UnsafeMutableRawBufferPointer) {
+        var at = 0
+        Self.forEachRun(of: pages, rawLength: Int(rawLength)) { offset, count in
+            unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + count])
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: present[at..<at + count]))
+            at += count
+        }
+    }
+
+    /// Writes present pages, which lie one after the other, to their places in the file; what lies between them stays a hole.
+    func spread(_ present: UnsafeRawBufferPointer, over file: PositionedFile) throws(SystemError) {
+        var at = 0
+        try Self.forEachRun(of: pages, rawLength: Int(rawLength)) { (offset, count) throws(SystemError) in
+            let run = unsafe UnsafeRawBufferPointer(rebasing: present[at..<at + count])
+            try unsafe file.write(run, at: rawOffset + UInt64(offset))
+            at += count
         }
     }
 }

@@ -225,14 +225,7 @@ extension ImageReader {
         var bytes = [UInt8](repeating: 0, count: Int(region.rawLength))
         if region.encoding == .zero { return bytes }
         let present = try unsafe content(of: number, in: file, with: tool)
-        var at = 0
-        unsafe bytes.withUnsafeMutableBytes { buffer in
-            ImageRegion.forEachRun(of: region.pages, rawLength: buffer.count) { offset, count in
-                unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[offset..<offset + count])
-                    .copyMemory(from: UnsafeRawBufferPointer(rebasing: present[at..<at + count]))
-                at += count
-            }
-        }
+        unsafe bytes.withUnsafeMutableBytes { unsafe region.spread(present, over: $0) }
         return bytes
     }
 

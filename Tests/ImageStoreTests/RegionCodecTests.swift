@@ -22,12 +22,11 @@ struct RegionCodecTests {
         )
         let isWhole = unsafe output.prefix(encoded.storedLength).withUnsafeBytes { stored in
             guard let present = unsafe codec.decode(stored, of: region) else { return false }
-            var at = 0
-            ImageRegion.forEachRun(of: region.pages, rawLength: raw.count) { offset, count in
-                for index in 0..<count { restored[offset + index] = unsafe present[at + index] }
-                at += count
+            guard present.count == ImageRegion.presentBytes(pages: region.pages, rawLength: region.rawLength) else {
+                return false
             }
-            return at == present.count
+            unsafe restored.withUnsafeMutableBytes { unsafe region.spread(present, over: $0) }
+            return true
         }
         return (encoded, isWhole ? restored : nil)
     }
