@@ -50,21 +50,6 @@ enum OCIImage {
 
     /// The key under which an index names its manifests (image-spec, annotations.md).
     static let nameAnnotation = "org.opencontainers.image.ref.name"
-
-    /// This node's processor in the words of Go, which the specification uses.
-    static var architecture: String {
-        #if arch(x86_64)
-        "amd64"
-        #elseif arch(arm64)
-        "arm64"
-        #elseif arch(powerpc64le)
-        "ppc64le"
-        #elseif arch(s390x)
-        "s390x"
-        #else
-        "unknown"
-        #endif
-    }
 }
 
 /// Signals by the names that images use.

@@ -68,7 +68,7 @@ struct OCILayout {
     }
 
     private func isForThisNode(_ descriptor: OCIImage.Descriptor) -> Bool {
-        descriptor.platform?.architecture == OCIImage.architecture && (descriptor.platform?.os ?? "linux") == "linux"
+        descriptor.platform?.architecture == Machine.architecture && (descriptor.platform?.os ?? "linux") == "linux"
     }
 
     private func resolve(_ descriptor: OCIImage.Descriptor, depth: Int) throws -> Image {
@@ -78,8 +78,8 @@ struct OCILayout {
                 let offered = index.manifests.compactMap { $0.platform?.architecture }.sorted().joined(separator: ", ")
                 throw ContainerError(
                     .imageInvalid,
-                    "\(name) has no image for this node's processor (\(OCIImage.architecture)); it has: \(offered).",
-                    remedy: "Build or copy the image for linux/\(OCIImage.architecture)."
+                    "\(name) has no image for this node's processor (\(Machine.architecture)); it has: \(offered).",
+                    remedy: "Build or copy the image for linux/\(Machine.architecture)."
                 )
             }
             return try resolve(mine, depth: depth + 1)
@@ -90,11 +90,11 @@ struct OCILayout {
             at: try blob(manifest.config.digest),
             manifest.config.digest
         )
-        if let architecture = configuration.architecture, architecture != OCIImage.architecture {
+        if let architecture = configuration.architecture, architecture != Machine.architecture {
             throw ContainerError(
                 .imageInvalid,
-                "\(name) is built for \(architecture); this node is \(OCIImage.architecture).",
-                remedy: "Build or copy the image for linux/\(OCIImage.architecture)."
+                "\(name) is built for \(architecture); this node is \(Machine.architecture).",
+                remedy: "Build or copy the image for linux/\(Machine.architecture)."
             )
         }
         return Image(digest: descriptor.digest, manifest: manifest, configuration: configuration)

@@ -1,5 +1,6 @@
 internal import ClusterModel
 internal import FoundationEssentials
+internal import LinuxSystem
 
 /// Reads why runc failed out of its log.
 enum RuntimeLog {
@@ -55,7 +56,7 @@ enum RuntimeLog {
                 return error(
                     .programInvalid,
                     "\"\(program)\" is not a program for this node's processor.",
-                    "Use an image for linux/\(OCIImage.architecture); a script needs a first line such as #!/bin/sh."
+                    "Use an image for linux/\(Machine.architecture); a script needs a first line such as #!/bin/sh."
                 )
             }
             if message.contains("is a directory") {

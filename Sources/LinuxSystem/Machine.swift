@@ -63,6 +63,21 @@ package enum Machine {
         return usable > 0 ? usable : max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
     }
 
+    /// The processor in the words of Go, which image indexes use; `unknown` where Godwit has none for it.
+    package static var architecture: String {
+        #if arch(x86_64)
+        "amd64"
+        #elseif arch(arm64)
+        "arm64"
+        #elseif arch(powerpc64le)
+        "ppc64le"
+        #elseif arch(s390x)
+        "s390x"
+        #else
+        "unknown"
+        #endif
+    }
+
     /// Instruction set extensions that all processors have, sorted: what a checkpoint's destination must offer too.
     package static func processorFlags() throws(SystemError) -> [String] {
         let text = try FileSystem.readText("/proc/cpuinfo", limit: 32 << 20)

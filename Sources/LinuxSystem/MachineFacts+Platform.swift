@@ -15,17 +15,6 @@ extension MachineFacts {
 }
 
 extension Machine {
-    /// As image indexes call it; empty on one that Godwit does not know.
-    static var architecture: String {
-        #if arch(x86_64)
-        "amd64"
-        #elseif arch(arm64)
-        "arm64"
-        #else
-        ""
-        #endif
-    }
-
     /// What programs find when they ask the processor: on amd64 that is CPUID, since an older kernel names less of a newer processor in its flags.
     static func processorFeatures(flags: [String]) -> ProcessorFeatures {
         guard architecture == "amd64" else { return ProcessorFeatures(flags, architecture: architecture) }
