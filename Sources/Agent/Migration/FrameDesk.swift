@@ -14,16 +14,16 @@ final class FrameDesk: Sendable {
     typealias Giver = @Sendable () async throws -> HeldFrames
 
     private enum Offer {
-        /// The job is this node's yet; who waits is woken.
-        case coming([AsyncStream<Void>.Continuation])
+        /// The job is this node's yet.
+        case coming
         case open(to: NodeID, Giver)
         case given(to: NodeID, Task<HeldFrames, any Error>)
     }
 
     private let offers = Mutex<[MigrationDesk.Key: Offer]>([:])
+    /// Who asks waits here for the hand-over, longer than it waits itself.
+    private let waiting = WaitingRoom<MigrationDesk.Key>(patience: .seconds(5))
 
-    /// How long who asks waits for the hand-over: longer than it waits itself.
-    private static let patience: Duration = .seconds(5)
     /// Bytes of frames in one message, about.
     private static let partSize = 256 << 10
 
@@ -31,22 +31,17 @@ final class FrameDesk: Sendable {
     init() {}
 
     /// Takes note that a container with an address is to leave, so that who asks for its frames waits.
-    func expect(_ key: MigrationDesk.Key) { offers.withLock { if $0[key] == nil { $0[key] = .coming([]) } } }
+    func expect(_ key: MigrationDesk.Key) { offers.withLock { if $0[key] == nil { $0[key] = .coming } } }
 
     /// Gives what is held to one node from now on; the first time counts.
     func offer(_ key: MigrationDesk.Key, to node: NodeID, _ give: @escaping Giver) {
-        let waiters = offers.withLock { offers -> [AsyncStream<Void>.Continuation] in
+        offers.withLock { offers in
             switch offers[key] {
-            case .open, .given: return []
-            case .coming(let waiters):
-                offers[key] = .open(to: node, give)
-                return waiters
-            case nil:
-                offers[key] = .open(to: node, give)
-                return []
+            case .open, .given: break
+            case .coming, nil: offers[key] = .open(to: node, give)
             }
         }
-        for waiter in waiters { waiter.finish() }
+        waiting.wake(key)
     }
 
     /// Ends this node's part in an address that was offered, asked or not.
@@ -54,13 +49,10 @@ final class FrameDesk: Sendable {
 
     /// Gives nothing any more, and returns what was given.
     func withdraw(_ key: MigrationDesk.Key) async -> HeldFrames {
-        switch offers.withLock({ $0.removeValue(forKey: key) }) {
-        case .coming(let waiters):
-            for waiter in waiters { waiter.finish() }
-            return HeldFrames()
-        case .given(_, let frames): return (try? await frames.value) ?? HeldFrames()
-        case .open, nil: return HeldFrames()
-        }
+        let offer = offers.withLock { $0.removeValue(forKey: key) }
+        waiting.wake(key)
+        guard case .given(_, let frames) = offer else { return HeldFrames() }
+        return (try? await frames.value) ?? HeldFrames()
     }
 
     /// Sends what was held, part by part.
@@ -68,7 +60,7 @@ final class FrameDesk: Sendable {
     /// - Throws: `RPCFailure`; `notFound` when it is not that node's to have.
     func send(_ request: MigrationRequest, to node: NodeID, _ sink: (HeldFrames) async throws -> Void) async throws {
         let key = MigrationDesk.Key(job: request.job, number: request.number)
-        await handOver(of: key)
+        try await waiting.wait(for: key) { isComing(key) }
         guard let frames = give(key, to: node) else {
             throw RPCFailure(.notFound, "this node holds nothing for job \(request.job) and node \(node)")
         }
@@ -101,21 +93,8 @@ final class FrameDesk: Sendable {
         }
     }
 
-    /// Waits until the move has been handed over, or is over.
-    private func handOver(of key: MigrationDesk.Key) async {
-        let (wakes, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
-        let isComing = offers.withLock { offers in
-            guard case .coming(let waiters) = offers[key] else { return false }
-            offers[key] = .coming(waiters + [wake])
-            return true
-        }
-        guard isComing else { return }
-        let timer = Task(name: "migration.frames.patience") {
-            try? await Task.sleep(for: Self.patience)
-            wake.finish()
-        }
-        for await _ in wakes {}
-        timer.cancel()
+    private func isComing(_ key: MigrationDesk.Key) -> Bool {
+        offers.withLock { if case .coming = $0[key] { true } else { false } }
     }
 }
 

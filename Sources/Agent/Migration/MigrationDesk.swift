@@ -70,19 +70,18 @@ final class MigrationDesk: Sendable {
         var memories: [Key: any HeldMemory] = [:]
         /// Moves whose destinations can run the job before its memory is there.
         var lazyTakers: Set<Key> = []
-        /// Moves whose dump is to come, and who waits for it.
-        var coming: [Key: [UInt64: AsyncStream<Void>.Continuation]] = [:]
-        var lastWaiter: UInt64 = 0
+        /// Moves whose dump is to come.
+        var coming: Set<Key> = []
     }
 
     /// What is here for the addresses of those jobs.
     let frames = FrameDesk()
     private let desk = Mutex(Desk())
+    /// Who asks waits here for a dump that is to come; then it asks again.
+    private let waiting = WaitingRoom<Key>(patience: .seconds(30))
     private let rate: Mutex<ByteRate>
     private let facts: @Sendable (JobID) -> MigrationFacts
 
-    /// How long who asks waits for a dump that is to come; then it asks again.
-    private static let patience: Duration = .seconds(30)
     /// Regions of one message, which must fit a frame.
     private static let regionCount = 3
 
@@ -93,29 +92,29 @@ final class MigrationDesk: Sendable {
     }
 
     /// Takes note that a dump is to come, so that who asks for it waits.
-    func expect(_ key: Key) { desk.withLock { if $0.coming[key] == nil { $0.coming[key] = [:] } } }
+    func expect(_ key: Key) { desk.withLock { _ = $0.coming.insert(key) } }
 
     /// Whether the destination of a move has said that it can run the job before its memory is there.
     func takesLazily(_ key: Key) -> Bool { desk.withLock { $0.lazyTakers.contains(key) } }
 
     /// Gives a dump from now on, and pages of the memory that is not in it.
     func offer(_ dump: DumpReader, memory: (any HeldMemory)?, _ key: Key) {
-        let waiters = desk.withLock { desk in
+        desk.withLock { desk in
             desk.dumps[key] = dump
             desk.memories[key] = memory
-            return desk.coming.removeValue(forKey: key) ?? [:]
+            desk.coming.remove(key)
         }
-        for waiter in waiters.values { waiter.finish() }
+        waiting.wake(key)
     }
 
     /// Gives it no more.
     func withdraw(_ key: Key) {
-        let waiters = desk.withLock { desk in
+        desk.withLock { desk in
             (desk.dumps[key], desk.memories[key]) = (nil, nil)
             desk.lazyTakers.remove(key)
-            return desk.coming.removeValue(forKey: key) ?? [:]
+            desk.coming.remove(key)
         }
-        for waiter in waiters.values { waiter.finish() }
+        waiting.wake(key)
     }
 
     /// Sends a dump part by part.
@@ -179,29 +178,11 @@ final class MigrationDesk: Sendable {
     }
 
     private func dump(_ key: Key) async throws -> DumpReader {
-        let (wakes, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
-        let found: (dump: DumpReader?, waiter: UInt64?) = desk.withLock { desk in
-            if let dump = desk.dumps[key] { return (dump, nil) }
-            guard desk.coming[key] != nil else { return (nil, nil) }
-            desk.lastWaiter += 1
-            desk.coming[key]?[desk.lastWaiter] = wake
-            return (nil, desk.lastWaiter)
+        try await waiting.wait(for: key) { desk.withLock { $0.dumps[key] == nil && $0.coming.contains(key) } }
+        guard let dump = desk.withLock({ $0.dumps[key] }) else {
+            throw Self.notHere(MigrationRequest(job: key.job, number: key.number))
         }
-        if let dump = found.dump { return dump }
-        guard let waiter = found.waiter else { throw Self.notHere(MigrationRequest(job: key.job, number: key.number)) }
-        let timer = Task(name: "migration.patience") {
-            try? await Task.sleep(for: Self.patience)
-            wake.finish()
-        }
-        for await _ in wakes {}
-        timer.cancel()
-        return try desk.withLock { desk in
-            desk.coming[key]?[waiter] = nil
-            guard let dump = desk.dumps[key] else {
-                throw Self.notHere(MigrationRequest(job: key.job, number: key.number))
-            }
-            return dump
-        }
+        return dump
     }
 
     private static func notHere(_ request: MigrationRequest) -> RPCFailure {
