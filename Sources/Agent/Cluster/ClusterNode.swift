@@ -409,15 +409,8 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         to node: NodeID,
         _ sink: (MigrationPart) async throws -> Void
     ) async throws {
-        guard let desk else { throw RPCFailure(.notFound, "node \(facts.node) runs no jobs") }
-        // It is the job's memory as it is: for nobody but its destination, which may know of the move a moment before this node does.
-        let end = ContinuousClock.now + Self.moveIsKnownWithin
-        while await replica.state.job(request.job)?.migration?.isMove(request.number, to: node) != true {
-            guard ContinuousClock.now < end else {
-                throw RPCFailure(.notFound, "job \(request.job) does not move from here to node \(node)")
-            }
-            try await Task.sleep(for: .milliseconds(10))
-        }
+        // The destination may know of the move a moment before this node does.
+        let desk = try await desk(of: request.job, move: request.number, to: node, within: Self.moveIsKnownWithin)
         try await desk.send(request, sink)
     }
 
@@ -431,12 +424,26 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     }
 
     func sendPages(_ request: PagesRequest, to node: NodeID) async throws -> [DumpPiece] {
-        guard let desk else { throw RPCFailure(.notFound, "node \(facts.node) runs no jobs") }
         // It is handed over by then, which this node knew first.
-        guard await replica.state.job(request.job)?.migration?.isMove(request.number, to: node) == true else {
-            throw RPCFailure(.notFound, "job \(request.job) does not move from here to node \(node)")
+        try await desk(of: request.job, move: request.number, to: node, within: .zero).pages(request)
+    }
+
+    /// The desk, for the destination of a move from here and nobody else: what it gives is the job's memory as it is.
+    private func desk(
+        of job: JobID,
+        move number: UInt64,
+        to node: NodeID,
+        within patience: Duration
+    ) async throws -> MigrationDesk {
+        guard let desk else { throw RPCFailure(.notFound, "node \(facts.node) runs no jobs") }
+        let end = ContinuousClock.now + patience
+        while await replica.state.job(job)?.migration?.isMove(number, to: node) != true {
+            guard ContinuousClock.now < end else {
+                throw RPCFailure(.notFound, "job \(job) does not move from here to node \(node)")
+            }
+            try await Task.sleep(for: .milliseconds(10))
         }
-        return try await desk.pages(request)
+        return desk
     }
 
     func sendCopy(_ request: CopyRequest, _ sink: (CopyPiece) async throws -> Void) async throws {

@@ -15,12 +15,7 @@ extension NodeController {
 
     /// Follows the memory of a container that has just been restored; until it has arrived, no checkpoint of it is begun.
     func follow(_ key: ContainerKey, _ checkpoint: CheckpointRecord, _ awaited: ByteCount) {
-        metrics.restoresLazy.increment()
-        let following = Task(name: "job.memory") {
-            let arrival = await host.memoryArrival(of: key)
-            await arrived(key, checkpoint, awaited, arrival)
-        }
-        arrivals[key] = Arrival(following: following)
+        follow(key) { await self.arrived(key, checkpoint, awaited, $0) }
     }
 
     private func arrived(
@@ -70,11 +65,12 @@ extension NodeController {
     ///
     /// `sent` is what went across before it ran.
     func follow(_ key: ContainerKey, _ memory: RemoteMemory, from source: NodeID, sent: ByteCount) {
+        follow(key) { await self.arrived(key, memory, from: source, sent: sent, $0) }
+    }
+
+    private func follow(_ key: ContainerKey, then arrived: @escaping @Sendable (MemoryArrival?) async -> Void) {
         metrics.restoresLazy.increment()
-        let following = Task(name: "job.memory") {
-            let arrival = await host.memoryArrival(of: key)
-            await arrived(key, memory, from: source, sent: sent, arrival)
-        }
+        let following = Task(name: "job.memory") { await arrived(await host.memoryArrival(of: key)) }
         arrivals[key] = Arrival(following: following)
     }
 
