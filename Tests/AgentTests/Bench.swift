@@ -82,8 +82,8 @@ final class Bench: Sendable {
         return Logger(label: "test") { _ in log }
     }
 
-    /// Starts an agent on what store and host hold, as a restart does.
-    func start() async throws {
+    /// Starts an agent on what store and host hold, as a restart does; `meanwhile` is what others change before its controller runs.
+    func start(meanwhile: [Command] = []) async throws {
         let replica = try await Replica(store: disk, metrics: metrics, logger: logger)
         let hub = ChangeHub()
         await replica.listen { jobs in hub.publish(jobs) }
@@ -102,6 +102,7 @@ final class Bench: Sendable {
             steady: { time.steady }
         )
         try await controller.open()
+        if !meanwhile.isEmpty { try await replica.propose(meanwhile) }
         let run = Task(name: "bench.run") { await controller.run() }
         agent.withLock { $0 = RunningAgent(replica: replica, controller: controller, hub: hub, run: run) }
     }

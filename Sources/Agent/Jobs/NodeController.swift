@@ -74,7 +74,8 @@ actor NodeController {
     let link: any MigrationLink
     /// Gives what is here of jobs that leave.
     let desk: MigrationDesk
-    let hub: ChangeHub
+    /// From the beginning: what changes between `open` and `run` concerns what `open` has begun.
+    private let subscription: ChangeHub.Subscription
     let metrics: AgentMetrics
     let logger: Logger
     let settings: NodeControllerSettings
@@ -184,7 +185,7 @@ actor NodeController {
         self.copies = copies
         (self.link, self.desk) = (link, desk)
         self.qos = QoSController(configuration: qos)
-        self.hub = hub
+        subscription = hub.subscribe()
         self.metrics = metrics
         self.settings = settings
         self.fence = fence
@@ -195,11 +196,10 @@ actor NodeController {
 
     /// Carries out what the records say and samples what runs, until the task is cancelled.
     func run() async {
-        let subscription = hub.subscribe()
         defer { subscription.end() }
         await withTaskGroup(of: Void.self) { group in
             group.addTask(name: "node.changes") {
-                for await _ in subscription.changes { await self.reconcile(subscription.take()) }
+                for await _ in self.subscription.changes { await self.reconcile(self.subscription.take()) }
             }
             group.addTask(name: "node.tick") { await self.tickUntilCancelled() }
             group.addTask(name: "node.fence") { await self.fenceUntilCancelled() }
