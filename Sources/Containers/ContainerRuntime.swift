@@ -332,7 +332,10 @@ package final class ContainerRuntime: Sendable {
             image: record?.image.key,
             wasThawed: false
         )
-        guard let record else { return found }
+        guard let record else {
+            found.mayHaveRun = false
+            return found
+        }
         found.devices = record.devices ?? []
         try await InterruptedDump(folder, runc: runc)?.end(by: dumpsEnd)
         // An agent that stopped while runc was at work: the shim goes on, and soon knows.
@@ -373,8 +376,18 @@ package final class ContainerRuntime: Sendable {
                         : "The machine was restarted while the container ran."
                 )
             }
+        } else {
+            found.mayHaveRun = mayHaveRun(folder)
         }
         return found
+    }
+
+    /// Whether one may have run of which no process is on record: its shim is still at it, or it was started, or CRIU had come far enough.
+    private func mayHaveRun(_ folder: ContainerFolder) -> Bool {
+        if folder.readShim()?.isAlive == true { return true }
+        guard FileSystem.exists(folder.shimSpecification) else { return false }
+        let log = "\(folder.criuWork)/restore.log"
+        return FileSystem.exists(log) ? CRIULog.mayHaveResumed(log) : true
     }
 
     /// One task per container waits for its end, whoever asks and however often.

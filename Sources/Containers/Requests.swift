@@ -174,4 +174,6 @@ package struct AdoptedContainer: Sendable, Equatable {
     package var wasThawed: Bool
     /// Names of the devices that it was given.
     package var devices: [String] = []
+    /// Whether anything of it may have run; false only for one that is lost and whose start or restore did not get so far.
+    package var mayHaveRun = true
 }

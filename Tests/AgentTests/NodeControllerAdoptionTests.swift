@@ -76,6 +76,16 @@ struct NodeControllerAdoptionTests {
         await bench.stop()
     }
 
+    @Test func whatChangesBeforeTheControllerRunsIsCarriedOut() async throws {
+        let (bench, id) = try await left()
+        bench.host.plant(Self.plan(bench.key(id)))
+        try await bench.start(meanwhile: [
+            .requestCancel(job: id, grace: .seconds(3), by: Bench.user, time: bench.time.now)
+        ])
+        try await bench.until(id, "it was cancelled") { $0.state == .cancelled }
+        await bench.stop()
+    }
+
     @Test func aContainerThatEndedMeanwhileIsReported() async throws {
         let (bench, id) = try await left()
         bench.host.plant(Self.plan(bench.key(id)), consumed: .seconds(42), exit: .exited(code: 0))
@@ -117,6 +127,59 @@ struct NodeControllerAdoptionTests {
         let record = try await bench.until(id, "it runs on") { $0.state == .running && $0.incarnation.rawValue == 2 }
         #expect(record.ledger.total == .seconds(20))
         #expect(bench.host.container(bench.key(id, 2))?.images != nil)
+        await bench.stop()
+    }
+
+    /// A bench whose agent was killed while it restored a job that another node had handed over to it.
+    private func cutShort(mayHaveRun: Bool) async throws -> (Bench, JobID) {
+        let bench = Bench()
+        let (id, far, now) = (bench.newID(), NodeID(rawValue: "far"), bench.time.now)
+        func registered(_ node: NodeID, _ member: UInt64) -> Command {
+            .registerNode(
+                NodeRegistration(
+                    node: node,
+                    member: member,
+                    site: SiteID(rawValue: "here"),
+                    address: "\(node):7420",
+                    vcpus: 2,
+                    memory: .gibibytes(4),
+                    time: now
+                )
+            )
+        }
+        try await bench.write([
+            registered(Bench.node, 1), registered(far, 2),
+            bench.submission(id, Self.specification), .assign(job: id, node: far, reason: "It fits.", time: now),
+            .begin(job: id, node: far, time: now),
+            .started(job: id, incarnation: bench.key(id).incarnation, time: now),
+            .beginMigration(MigrationOrder(job: id, to: Bench.node, by: nil, reason: "It is drained.", time: now)),
+            .migrationPrepared(job: id, number: 1, time: now),
+            .handOver(
+                job: id,
+                number: 1,
+                handover: Migration.Handover(frozen: now, stoodStill: .milliseconds(200), bytes: .mebibytes(64)),
+                time: now
+            ),
+        ])
+        bench.host.plantCutShort(Self.plan(bench.key(id, 2)), mayHaveRun: mayHaveRun)
+        return (bench, id)
+    }
+
+    @Test func aMoveWhoseRestoreWasCutShortGoesOn() async throws {
+        let (bench, id) = try await cutShort(mayHaveRun: false)
+        try await bench.start()
+        let record = try await bench.job(id)
+        #expect(record.state == .migrating)
+        #expect(record.migrationTask(on: Bench.node) == .receive(bench.key(id, 2).incarnation))
+        #expect(bench.host.container(bench.key(id, 2)) == nil, "it is in the way of the next attempt")
+        await bench.stop()
+    }
+
+    @Test func aMoveWhoseContainerMayHaveRunForAMomentDoesNot() async throws {
+        let (bench, id) = try await cutShort(mayHaveRun: true)
+        try await bench.start()
+        // What it did in that moment cannot be taken back.
+        try await bench.until(id, "it begins anew") { $0.incarnation.rawValue == 3 || $0.state == .queued }
         await bench.stop()
     }
 

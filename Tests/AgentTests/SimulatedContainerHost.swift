@@ -43,6 +43,8 @@ final class SimulatedContainerHost: ContainerHost {
         var lastWaiter: UInt64 = 0
         var arriving: [ContainerKey: [CheckedContinuation<MemoryArrival?, Never>]] = [:]
         var found: [ContainerKey: [Int]] = [:]
+        /// Containers that are left of a restore which did not get as far as running anything.
+        var unborn: Set<ContainerKey> = []
         var hasLayer = true
         var forgotten: [JobID] = []
         var held: [ContainerKey: CheckpointFolders] = [:]
@@ -121,6 +123,12 @@ final class SimulatedContainerHost: ContainerHost {
         }
     }
 
+    /// Puts there what is left of a restore that was cut short; `mayHaveRun` when that was so late that its processes may have run.
+    func plantCutShort(_ plan: ContainerPlan, mayHaveRun: Bool) {
+        plant(plan, exit: .lost)
+        if !mayHaveRun { state.withLock { _ = $0.unborn.insert(plan.key) } }
+    }
+
     /// Ends a container's first process.
     func end(_ key: ContainerKey, _ exit: ContainerExit) {
         let moment = clock.steady
@@ -170,7 +178,8 @@ final class SimulatedContainerHost: ContainerHost {
                 FoundContainer(
                     key: key,
                     state: container.exit.map { .ended($0) } ?? .running,
-                    devices: container.plan.devices
+                    devices: container.plan.devices,
+                    mayHaveRun: !state.unborn.contains(key)
                 )
             }
         }

@@ -218,7 +218,8 @@ private struct NetworkStory {
     /// An agent dies in the middle of a move, and is started again at once.
     private func killOnTheWay(_ job: String, _ stream: EchoStream) async throws {
         var generator = run.generator()
-        for victim in ["destination", "source"] {
+        for round in 1...max(2, run.options.moveCount / 2) {
+            let victim = round % 2 == 1 ? "destination" : "source"
             let from = try agent(try await running(job, asking: cluster.agents[0]).node)
             let to = cluster.others(than: from)[0]
             let (killed, asked) = victim == "source" ? (from, to) : (to, from)

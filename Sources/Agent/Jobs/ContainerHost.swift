@@ -105,9 +105,12 @@ struct FoundContainer: Sendable, Equatable {
     var devices: [Int]
     /// The job's move for which it stands still, when it may have been handed over: it was not thawed.
     var heldMove: UInt64?
+    /// Whether anything of it may have run.
+    var mayHaveRun: Bool
 
-    init(key: ContainerKey, state: State, devices: [Int] = [], heldMove: UInt64? = nil) {
+    init(key: ContainerKey, state: State, devices: [Int] = [], heldMove: UInt64? = nil, mayHaveRun: Bool = true) {
         (self.key, self.state, self.devices, self.heldMove) = (key, state, devices, heldMove)
+        self.mayHaveRun = mayHaveRun
     }
 }
 

@@ -342,6 +342,11 @@ extension NodeController {
                 await endStray(container, record)
                 continue
             }
+            if !container.mayHaveRun, record.migrationTask(on: node) == .receive(container.key.incarnation) {
+                // Its restore was cut short by the end of the agent, and the source has all of it still: the move goes on.
+                await endStray(container, record)
+                continue
+            }
             seen.insert(record.id)
             await adopt(container, record, stored: stored)
         }

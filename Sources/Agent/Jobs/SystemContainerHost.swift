@@ -109,7 +109,9 @@ final class SystemContainerHost: ContainerHost, LogSource {
                 // Its cgroup is still there, and with it the CPU time that it used.
                 try remember(key)
                 found.append(FoundContainer(key: key, state: .ended(Self.exit(exit))))
-            case .lost: found.append(FoundContainer(key: key, state: .ended(.lost)))
+            case .lost:
+                let mayHaveRun = container.mayHaveRun
+                found.append(FoundContainer(key: key, state: .ended(.lost), mayHaveRun: mayHaveRun))
             }
         }
         return found
