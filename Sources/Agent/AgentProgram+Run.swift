@@ -42,6 +42,9 @@ extension AgentProgram {
         let logger = bootstrap(configuration, registry: registry, node: node)
         try prepareFolders(configuration)
 
+        if let problem = await CRIUKernelCache.renew(criuCandidates(configuration)) {
+            logger.debug("criu.cache.failed", metadata: ["error": "\(problem)"])
+        }
         let probed = await probe(configuration)
         let reports = probed.capabilities
         for report in reports where !report.isPresent {

@@ -74,9 +74,7 @@ package enum AgentProgram {
     static func probe(_ configuration: AgentConfiguration) async -> NodeProbe.Result {
         var probe = NodeProbe.Configuration()
         probe.runc = configuration.programs.runc
-        probe.criu =
-            configuration.programs.criu == "criu"
-            ? NodeProbe.Configuration().criu : [configuration.programs.criu]
+        probe.criu = criuCandidates(configuration)
         probe.skopeo = configuration.programs.skopeo
         probe.umoci = configuration.programs.umoci
         probe.fastFolder = FileSystem.parent(of: configuration.checkpoints.tmpfs)
@@ -85,6 +83,12 @@ package enum AgentProgram {
         result.capabilities.append(await ContainerBridge.capability(configuration.network.bridge))
         result.capabilities.append(await GPUInventory().capability())
         return result
+    }
+
+    /// Where CRIU may be; the first that works is taken.
+    static func criuCandidates(_ configuration: AgentConfiguration) -> [String] {
+        let name = configuration.programs.criu
+        return name == "criu" ? NodeProbe.Configuration().criu : [name]
     }
 
     /// Reads file, environment and the words of `--set`.
