@@ -29,8 +29,9 @@ let usage = """
       --within PID       ends with this process: how --at-once starts the others
       --seed N           repeats a run's random choices; printed at the start (default: from the clock)
       --kills N          how often KillNine kills the agent (default 200)
-      --moves N          how often NetworkedContainers moves its container, and during how
-                         many moves MigrationUnderFaults kills agents (default 4)
+      --moves N          how often NetworkedContainers moves its container, with agents killed
+                         in half as many more, and during how many moves
+                         MigrationUnderFaults kills agents (default 4)
       --storm SECONDS    how long EverythingAtOnce goes on (default 45)
       --before FOLDER    programs of another build, from which RollingUpgrade upgrades
                          (default: those of --programs)

@@ -81,6 +81,7 @@ private struct NetworkStory {
 
         let home = try agent(shown.node)
         try await killDuringCheckpoint(home, job, stream)
+        try await moveDuringCheckpoint(job, stream)
         try await moveAbout(job, stream)
         try await moveBeforeItsMemory(founder)
         try await drain(try agent(try await running(job, asking: founder).node), job, stream)
@@ -159,17 +160,38 @@ private struct NetworkStory {
     /// The agent dies while it holds what arrives for the frozen container; the next one goes on.
     private func killDuringCheckpoint(_ home: AgentProcess, _ job: String, _ stream: EchoStream) async throws {
         let checkpoint = Task { try? await home.ask { try await $0.checkpoint(job) } }
-        let mark = "\(home.stateFolder)/containers"
-        _ = try await run.eventually("a frozen container", every: .milliseconds(1)) {
-            let names = try FileSystem.list(mark).filter { $0.hasPrefix(job) }
-            return names.contains { FileSystem.exists("\(mark)/\($0)/frozen") } ? true : nil
-        }
+        try await frozen(job, on: home)
         try await home.end(SIGKILL)
         _ = await checkpoint.value
         try await home.start()
         let stall = try await stream.flow(run)
         chapter(
             "\(home.name)'s agent was killed with the container frozen; the peer waited \(stall.text) for the next one"
+        )
+    }
+
+    private func frozen(_ job: String, on home: AgentProcess) async throws {
+        let folder = "\(home.stateFolder)/containers"
+        _ = try await run.eventually("a frozen container", every: .milliseconds(1)) {
+            let names = try FileSystem.list(folder).filter { $0.hasPrefix(job) }
+            return names.contains { FileSystem.exists("\(folder)/\($0)/frozen") } ? true : nil
+        }
+    }
+
+    /// Who asks for a move while a checkpoint is being taken gets it afterwards.
+    private func moveDuringCheckpoint(_ job: String, _ stream: EchoStream) async throws {
+        let from = try agent(try await running(job, asking: cluster.agents[0]).node)
+        let to = cluster.others(than: from)[0]
+        let checkpoint = Task { try await from.ask { try await $0.checkpoint(job) } }
+        try await frozen(job, on: from)
+        var request = WireJobMigrateRequest()
+        (request.job.nameOrID, request.to) = (job, to.name)
+        let question = request
+        let told = try await to.ask { try await $0.jobMigrate(question) }
+        let stall = try await stream.flow(run)
+        try expect(told.to == to.name, "it moved to \(told.to)")
+        chapter(
+            "asked to move while checkpoint \(try await checkpoint.value.generation) was taken, it waited \(stall.text)"
         )
     }
 

@@ -9,8 +9,10 @@ import Transport
 extension ControlService {
     func migrate(_ call: RPCCall) async throws {
         let request = try call.decode(WireJobMigrateRequest.self)
-        let record = try await ownJob(request.job, call)
+        var record = try await ownJob(request.job, call)
         let name = record.specification.name
+        // Checkpoints come by themselves and take a moment; who wants the job moved need not find one in between.
+        if record.state == .checkpointing { record = try await wait(for: record.id) { $0.state != .checkpointing } }
         let state = await replica.state
         guard let from = record.node, state.nodes.count(where: { $0.state != .left }) > 1 else {
             throw RPCFailure(
