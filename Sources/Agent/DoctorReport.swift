@@ -26,8 +26,8 @@ enum DoctorReport {
     /// One JSON array of objects.
     static func json(_ reports: [CapabilityReport]) -> String {
         let objects = reports.map { report in
-            "{\"name\":\(jsonText(report.name)),\"isPresent\":\(report.isPresent),\"isRequired\":\(report.isRequired),"
-                + "\"detail\":\(jsonText(report.detail)),\"cost\":\(jsonText(report.cost)),\"remedy\":\(jsonText(report.remedy))}"
+            "{\"name\":\(jsonString(report.name)),\"isPresent\":\(report.isPresent),\"isRequired\":\(report.isRequired),"
+                + "\"detail\":\(jsonString(report.detail)),\"cost\":\(jsonString(report.cost)),\"remedy\":\(jsonString(report.remedy))}"
         }
         return "[\(objects.joined(separator: ",\n "))]\n"
     }

@@ -12,10 +12,10 @@ extension DocumentNode {
         switch content {
         case .scalar(let text, let isQuoted):
             if isNull { return "null" }
-            return !isQuoted && (text == "true" || text == "false" || isJSONNumber(text)) ? text : quoted(text)
+            return !isQuoted && (text == "true" || text == "false" || isJSONNumber(text)) ? text : jsonString(text)
         case .sequence(let elements): return "[" + elements.map(\.jsonText).joined(separator: ",") + "]"
         case .mapping(let pairs):
-            return "{" + pairs.map { "\(quoted($0.key.text)):\($0.value.jsonText)" }.joined(separator: ",") + "}"
+            return "{" + pairs.map { "\(jsonString($0.key.text)):\($0.value.jsonText)" }.joined(separator: ",") + "}"
         }
     }
 
@@ -69,35 +69,12 @@ package func yamlScalar(_ text: String, isQuoted: Bool) -> String {
     // Words that YAML 1.1 or 1.2 takes for a flag or for nothing.
     let taken = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"]
     let isNumberLike = decimalNumber(text) != nil || text.hasPrefix(".")
-    return isWord && !isNumberLike && !taken.contains(text.lowercased()) || isPath(text) ? text : quoted(text)
+    return isWord && !isNumberLike && !taken.contains(text.lowercased()) || isPath(text) ? text : jsonString(text)
 }
 
 private func isPath(_ text: String) -> Bool {
     (text.hasPrefix("./") || text.hasPrefix("/"))
         && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_./-+=%@".contains($0)) }
-}
-
-/// A JSON string (RFC 8259, section 7), which YAML reads as well.
-private func quoted(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": result += "\\\""
-        case "\\": result += "\\\\"
-        case "\n": result += "\\n"
-        case "\t": result += "\\t"
-        case "\r": result += "\\r"
-        default:
-            // YAML also breaks lines at U+0085, U+2028 and U+2029.
-            if scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || (0x2028...0x2029).contains(scalar.value) {
-                let digits = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            } else {
-                result.unicodeScalars.append(scalar)
-            }
-        }
-    }
-    return result + "\""
 }
 
 /// Whether a text is a number in JSON's spelling (RFC 8259, section 6).

@@ -1,3 +1,4 @@
+import ClusterModel
 import Logging
 internal import Glibc
 
@@ -59,9 +60,9 @@ struct StructuredLogHandler: LogHandler {
 
     func jsonLine(level: Logger.Level, message: String, fields: [(key: String, value: Logger.MetadataValue)]) -> String
     {
-        let pairs = fields.map { "\(jsonText($0.key)):\(jsonText($0.value.description))" }.joined(separator: ",")
-        return #"{"time":\#(jsonText(now())),"level":"\#(level.rawValue)","source":\#(jsonText(label)),"#
-            + #""message":\#(jsonText(message)),"metadata":{\#(pairs)}}"# + "\n"
+        let pairs = fields.map { "\(jsonString($0.key)):\(jsonString($0.value.description))" }.joined(separator: ",")
+        return #"{"time":\#(jsonString(now())),"level":"\#(level.rawValue)","source":\#(jsonString(label)),"#
+            + #""message":\#(jsonString(message)),"metadata":{\#(pairs)}}"# + "\n"
     }
 
     private func oneLine(_ text: String) -> String {
@@ -69,25 +70,6 @@ struct StructuredLogHandler: LogHandler {
     }
 
     private func quotedIfNeeded(_ text: String) -> String {
-        text.isEmpty || text.contains { $0 == " " || $0 == "\"" || $0 == "=" || $0.isNewline } ? jsonText(text) : text
+        text.isEmpty || text.contains { $0 == " " || $0 == "\"" || $0 == "=" || $0.isNewline } ? jsonString(text) : text
     }
-}
-
-/// A text as a JSON string literal (RFC 8259, section 7).
-func jsonText(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": result += "\\\""
-        case "\\": result += "\\\\"
-        case "\n": result += "\\n"
-        case "\r": result += "\\r"
-        case "\t": result += "\\t"
-        case _ where scalar.value < 0x20:
-            let digits = String(scalar.value, radix: 16)
-            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        default: result.unicodeScalars.append(scalar)
-        }
-    }
-    return result + "\""
 }

@@ -331,19 +331,3 @@ struct CertificateFacts {
         try surroundings.output.send(list.lines(style).joined(separator: "\n") + "\n")
     }
 }
-
-/// A JSON string (RFC 8259, section 7).
-func jsonString(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": result += "\\\""
-        case "\\": result += "\\\\"
-        case _ where scalar.value < 0x20:
-            let digits = String(scalar.value, radix: 16)
-            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        default: result.unicodeScalars.append(scalar)
-        }
-    }
-    return result + "\""
-}
