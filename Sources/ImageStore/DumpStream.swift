@@ -29,6 +29,27 @@ package struct DumpPiece: Sendable, Equatable {
     package init(file: Int, region: ImageRegion, stored: [UInt8]) {
         (self.file, self.region, self.stored) = (file, region, stored)
     }
+
+    /// A region that was encoded into `output`; nil when it holds only zeros.
+    init?(
+        file: Int,
+        _ encoded: RegionCodec.Encoded,
+        at offset: UInt64,
+        rawLength: Int,
+        in output: UnsafeMutableRawBufferPointer
+    ) {
+        guard encoded.encoding != .zero else { return nil }
+        self.file = file
+        region = ImageRegion(
+            rawOffset: offset,
+            rawLength: UInt64(rawLength),
+            storedLength: UInt32(encoded.storedLength),
+            encoding: encoded.encoding,
+            pages: encoded.pages,
+            checksum: encoded.checksum
+        )
+        stored = unsafe Array(output[..<encoded.storedLength])
+    }
 }
 
 /// Reads a dump that lies in memory, compressed piece by piece.
@@ -100,19 +121,7 @@ package final class DumpReader: Sendable {
             throw ImageStoreError(.unsuitable, "\(file.path) became shorter while it was being read.")
         }
         let encoded = unsafe codec.encode(UnsafeRawBufferPointer(raw), into: output)
-        guard encoded.encoding != .zero else { return nil }
-        return DumpPiece(
-            file: place.file,
-            region: ImageRegion(
-                rawOffset: offset,
-                rawLength: UInt64(length),
-                storedLength: UInt32(encoded.storedLength),
-                encoding: encoded.encoding,
-                pages: encoded.pages,
-                checksum: encoded.checksum
-            ),
-            stored: unsafe Array(output[..<encoded.storedLength])
-        )
+        return unsafe DumpPiece(file: place.file, encoded, at: offset, rawLength: length, in: output)
     }
 }
 
@@ -164,10 +173,7 @@ package final class DumpWriter: Sendable {
             for piece in pieces {
                 let region = piece.region
                 guard files.indices.contains(piece.file), files[piece.file].kind != .folder,
-                    region.rawLength <= UInt64(ImageIndex.regionBytes),
-                    region.rawOffset <= files[piece.file].size,
-                    region.rawLength <= files[piece.file].size - region.rawOffset,
-                    region.hasOnlyPagesOfItsOwn
+                    region.isPossible(inFileOf: files[piece.file].size)
                 else { throw ImageStoreError(.damaged, "The source sent a piece that no file of its list has.") }
                 let open = try PositionedFile(paths[piece.file], O_WRONLY)
                 try unsafe piece.stored.withUnsafeBytes { stored in

@@ -54,8 +54,34 @@ final class ExtractionTarget: Sendable {
         )
     }
 
+    /// Writes what the reader has, but for what is deferred; on any error what was written is removed again.
+    func fill(
+        from reader: ImageReader,
+        configuration: ImageStoreConfiguration,
+        cancellation: CancellationFlag,
+        deferring deferred: DeferredRegions = DeferredRegions()
+    ) throws {
+        do {
+            try create()
+            try reader.decodeAll(
+                into: self,
+                configuration: configuration,
+                cancellation: cancellation,
+                deferring: deferred
+            )
+            try finish()
+        } catch {
+            undo()
+            guard let error = error as? SystemError else { throw error }
+            throw ImageStoreError.system(
+                error,
+                doing: "Checkpoint \(index.generation) of job \(index.job) was not extracted to \(imagesFolder)"
+            )
+        }
+    }
+
     /// Makes folders and files, each with its length and for now with mode 0600.
-    func create() throws {
+    private func create() throws {
         try FileSystem.createFolder(imagesFolder, mode: 0o700)
         guard unsafe chmod(imagesFolder, 0o700) == 0 else {
             throw SystemError.last("change the mode of", imagesFolder)
@@ -78,7 +104,7 @@ final class ExtractionTarget: Sendable {
     }
 
     /// Gives everything its mode; folders last and from the inside out, since they may forbid writing.
-    func finish() throws {
+    private func finish() throws {
         for file in index.files.reversed() {
             guard let path = path(of: file) else { continue }
             guard unsafe chmod(path, UInt32(file.mode)) == 0 else { throw SystemError.last("change the mode of", path) }
@@ -86,7 +112,7 @@ final class ExtractionTarget: Sendable {
     }
 
     /// Removes what `create` made.
-    func undo() {
+    private func undo() {
         if hadFolder {
             for name in (try? FileSystem.list(imagesFolder)) ?? [] {
                 try? FileSystem.removeAll("\(imagesFolder)/\(name)")

@@ -74,18 +74,7 @@ extension ImageStore {
             try self.reading(place) {
                 let reader = try ImageReader(place, keychain: self.keychain)
                 let target = try ExtractionTarget(reader.index, imagesFolder: imagesFolder, layerArchive: layerArchive)
-                do {
-                    try target.create()
-                    try reader.decodeAll(into: target, configuration: self.configuration, cancellation: cancellation)
-                    try target.finish()
-                } catch {
-                    target.undo()
-                    guard let error = error as? SystemError else { throw error }
-                    throw ImageStoreError.system(
-                        error,
-                        doing: "Checkpoint \(generation) of job \(job) was not extracted to \(imagesFolder)"
-                    )
-                }
+                try target.fill(from: reader, configuration: self.configuration, cancellation: cancellation)
                 return reader.index
             }
         }

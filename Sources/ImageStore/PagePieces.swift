@@ -16,19 +16,7 @@ package enum PagePieces {
                         let end = min(at + ImageIndex.regionBytes, bytes.count)
                         let raw = unsafe UnsafeRawBufferPointer(rebasing: bytes[at..<end])
                         let encoded = unsafe codec.encode(raw, into: output)
-                        guard encoded.encoding != .zero else { return nil }
-                        return DumpPiece(
-                            file: 0,
-                            region: ImageRegion(
-                                rawOffset: UInt64(at),
-                                rawLength: UInt64(raw.count),
-                                storedLength: UInt32(encoded.storedLength),
-                                encoding: encoded.encoding,
-                                pages: encoded.pages,
-                                checksum: encoded.checksum
-                            ),
-                            stored: unsafe Array(output[..<encoded.storedLength])
-                        )
+                        return unsafe DumpPiece(file: 0, encoded, at: UInt64(at), rawLength: raw.count, in: output)
                     }
                 }
             }
@@ -42,10 +30,9 @@ package enum PagePieces {
             var bytes = [UInt8](repeating: 0, count: byteCount)
             for piece in pieces {
                 let region = piece.region
-                guard region.rawLength <= UInt64(ImageIndex.regionBytes), region.rawOffset <= UInt64(byteCount),
-                    region.rawLength <= UInt64(byteCount) - region.rawOffset,
-                    region.hasOnlyPagesOfItsOwn
-                else { throw ImageStoreError(.damaged, "The source sent pages that nobody asked for.") }
+                guard region.isPossible(inFileOf: UInt64(byteCount)) else {
+                    throw ImageStoreError(.damaged, "The source sent pages that nobody asked for.")
+                }
                 try unsafe piece.stored.withUnsafeBytes { stored in
                     guard let present = unsafe codec.decode(stored, of: region) else {
                         throw ImageStoreError(
@@ -65,8 +52,11 @@ package enum PagePieces {
 }
 
 extension ImageRegion {
-    /// Whether no page is named that a region of its length does not have.
-    var hasOnlyPagesOfItsOwn: Bool {
+    /// Whether a file of that length can have it: no longer than a region may be, within the file, and naming no page that it has not.
+    func isPossible(inFileOf length: UInt64) -> Bool {
+        guard rawLength <= UInt64(ImageIndex.regionBytes), rawOffset <= length, rawLength <= length - rawOffset else {
+            return false
+        }
         let count = (rawLength + UInt64(ImageIndex.pageBytes) - 1) / UInt64(ImageIndex.pageBytes)
         return count >= 64 || pages >> count == 0
     }

@@ -58,23 +58,12 @@ extension ImageStore {
                 layerArchive: layerArchive,
                 deferring: deferred
             )
-            do {
-                try target.create()
-                try reader.decodeAll(
-                    into: target,
-                    configuration: self.configuration,
-                    cancellation: cancellation,
-                    deferring: deferred
-                )
-                try target.finish()
-            } catch {
-                target.undo()
-                guard let error = error as? SystemError else { throw error }
-                throw ImageStoreError.system(
-                    error,
-                    doing: "Checkpoint \(generation) of job \(job) was not extracted to \(imagesFolder)"
-                )
-            }
+            try target.fill(
+                from: reader,
+                configuration: self.configuration,
+                cancellation: cancellation,
+                deferring: deferred
+            )
             pages?.open()
             isKept = pages != nil
             return (reader.index, pages)
