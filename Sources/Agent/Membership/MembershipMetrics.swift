@@ -22,10 +22,7 @@ struct MembershipMetrics: Sendable {
     /// Declares the metrics in a registry.
     init(registry: MetricsRegistry, pool: PoolName = .common) {
         (self.registry, self.pool) = (registry, pool)
-        func counter(_ name: String, _ sentence: String) -> Counter {
-            registry.describe(name, sentence)
-            return Counter(label: name, dimensions: [], factory: registry)
-        }
+        let counter = registry.counter
         packetsIn = counter("godwit_gossip_packets_received_total", "Gossip datagrams that arrived, good or not.")
         packetsOut = counter("godwit_gossip_packets_sent_total", "Gossip datagrams that were sent.")
         bytesIn = counter("godwit_gossip_bytes_received_total", "Bytes of the gossip datagrams that arrived, sealed.")

@@ -32,14 +32,7 @@ struct AgentMetrics: Sendable {
     /// Declares the metrics in a registry.
     init(registry: MetricsRegistry) {
         self.registry = registry
-        func counter(_ name: String, _ sentence: String) -> Counter {
-            registry.describe(name, sentence)
-            return Counter(label: name, dimensions: [], factory: registry)
-        }
-        func timer(_ name: String, _ sentence: String) -> Timer {
-            registry.describe(name, sentence)
-            return Timer(label: name, dimensions: [], factory: registry)
-        }
+        let (counter, timer) = (registry.counter, registry.timer)
         jobsSubmitted = counter("godwit_jobs_submitted_total", "Jobs that were accepted.")
         jobsCompleted = counter("godwit_jobs_completed_total", "Jobs that ended with success.")
         jobsFailed = counter("godwit_jobs_failed_total", "Jobs that ended without success.")
@@ -80,9 +73,10 @@ struct AgentMetrics: Sendable {
             "godwit_certificate_renewals_failed_total",
             "Attempts to renew this node's certificate that failed."
         )
-        let expiry = "godwit_certificate_expiry_timestamp_seconds"
-        registry.describe(expiry, "When this node's certificate expires, in seconds since 1970.")
-        certificateExpiry = Meter(label: expiry, dimensions: [], factory: registry)
+        certificateExpiry = registry.meter(
+            "godwit_certificate_expiry_timestamp_seconds",
+            "When this node's certificate expires, in seconds since 1970."
+        )
     }
 
     /// Sets the gauges of one job; without `checkpointAge` it has no checkpoint that outlives its node.

@@ -15,10 +15,7 @@ struct CopyMetrics: Sendable {
 
     /// Declares the metrics in a registry.
     init(registry: MetricsRegistry) {
-        func counter(_ name: String, _ sentence: String) -> Counter {
-            registry.describe(name, sentence)
-            return Counter(label: name, dimensions: [], factory: registry)
-        }
+        let counter = registry.counter
         sent = counter("godwit_checkpoint_copy_sent_bytes_total", "Bytes of checkpoints that were sent to other nodes.")
         received = counter(
             "godwit_checkpoint_copy_received_bytes_total",
@@ -33,9 +30,10 @@ struct CopyMetrics: Sendable {
             "godwit_checkpoint_copies_declined_total",
             "Copies of checkpoints that this node could not take, for want of room or because every source was damaged."
         )
-        let copies = "godwit_checkpoint_copies_under_way"
-        registry.describe(copies, "Copies of checkpoints that are on their way here now.")
-        underWay = Meter(label: copies, dimensions: [], factory: registry)
+        underWay = registry.meter(
+            "godwit_checkpoint_copies_under_way",
+            "Copies of checkpoints that are on their way here now."
+        )
         checked = counter(
             "godwit_checkpoint_checks_total",
             "Checkpoints on this disk of which every byte was read and looked at, regularly or because somebody asked."

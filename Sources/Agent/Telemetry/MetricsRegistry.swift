@@ -24,6 +24,24 @@ final class MetricsRegistry: MetricsFactory, Sendable {
         state.withLock { $0.help[sanitized(name)] = sentence }
     }
 
+    /// Declares a counter without labels, with its `# HELP` line.
+    func counter(_ name: String, _ sentence: String) -> Counter {
+        describe(name, sentence)
+        return Counter(label: name, dimensions: [], factory: self)
+    }
+
+    /// Declares a timer without labels, with its `# HELP` line.
+    func timer(_ name: String, _ sentence: String) -> Timer {
+        describe(name, sentence)
+        return Timer(label: name, dimensions: [], factory: self)
+    }
+
+    /// Declares a gauge without labels, with its `# HELP` line.
+    func meter(_ name: String, _ sentence: String) -> Meter {
+        describe(name, sentence)
+        return Meter(label: name, dimensions: [], factory: self)
+    }
+
     func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
         series(label, dimensions, .counter)
     }
