@@ -15,6 +15,16 @@ struct ControllerService: Service {
     }
 }
 
+/// Does something again and again until the agent stops, with a pause after each time.
+func repeatUntilShutdown(every period: Duration, _ body: @escaping @Sendable () async -> Void) async {
+    await cancelWhenGracefulShutdown {
+        while !Task.isCancelled {
+            await body()
+            try? await Task.sleep(for: period)
+        }
+    }
+}
+
 /// Hands the cluster over to another agent before this one stops, so that nobody has to wait for an election.
 ///
 /// It stops before all others that need the network: who is to lead next answers through the server that is about to close.

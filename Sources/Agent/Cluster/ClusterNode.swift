@@ -161,12 +161,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
     }
 
     func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                await self.look()
-                try? await Task.sleep(for: self.fence.period)
-            }
-        }
+        await repeatUntilShutdown(every: fence.period) { await self.look() }
         await replica.hurry()
         inboxEntry.finish()
     }

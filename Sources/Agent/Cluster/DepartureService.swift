@@ -189,12 +189,7 @@ final class DepartureService: Service {
     }
 
     func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                await self.look()
-                try? await Task.sleep(for: self.period)
-            }
-        }
+        await repeatUntilShutdown(every: period) { await self.look() }
     }
 
     /// Forgets nodes that have left, and ends this agent when it was removed.

@@ -59,12 +59,7 @@ final class RenewalService: Service {
     }
 
     func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                await self.look()
-                try? await Task.sleep(for: self.period)
-            }
-        }
+        await repeatUntilShutdown(every: period) { await self.look() }
     }
 
     /// Asks for the next certificate if it is time.

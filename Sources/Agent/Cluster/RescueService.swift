@@ -27,12 +27,7 @@ actor RescueService: Service {
     }
 
     nonisolated func run() async throws {
-        await cancelWhenGracefulShutdown { [self] in
-            while !Task.isCancelled {
-                await look()
-                try? await Task.sleep(for: period)
-            }
-        }
+        await repeatUntilShutdown(every: period) { await self.look() }
     }
 
     /// One look at everything.

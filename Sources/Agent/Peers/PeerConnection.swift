@@ -268,13 +268,7 @@ final class PeerConnection: Sendable {
         // Each failure tries the next address that is told of the node.
         let address = addresses[failureCount % addresses.count]
         do {
-            let client = try await RPCClient.connect(
-                host: address.host,
-                port: address.port ?? PeerAddress.standardPort,
-                tls: surroundings.tls(),
-                configuration: surroundings.clientConfiguration,
-                group: surroundings.group
-            )
+            let client = try await surroundings.connect(to: address)
             guard case .node(_, _, node, _) = client.peer else {
                 await client.close()
                 throw RPCFailure(
@@ -381,8 +375,19 @@ final class PeerConnection: Sendable {
 }
 
 extension PeerSurroundings {
+    /// Makes a connection to whatever agent of this cluster answers there.
+    func connect(to address: PeerAddress) async throws -> RPCClient {
+        try await RPCClient.connect(
+            host: address.host,
+            port: address.port ?? PeerAddress.standardPort,
+            tls: tls(),
+            configuration: clientConfiguration,
+            group: group
+        )
+    }
+
     /// How clients of agents behave towards each other.
-    var clientConfiguration: RPCClientConfiguration {
+    private var clientConfiguration: RPCClientConfiguration {
         var limits = RPCLimits.client
         limits.handshakeTimeout = settings.connectTimeout
         return RPCClientConfiguration(

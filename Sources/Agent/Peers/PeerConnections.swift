@@ -244,13 +244,7 @@ final class PeerConnections: PeerLink {
     func join(_ request: JoinRequest, at address: PeerAddress, timeout: Duration) async throws -> JoinAnswer {
         let end = ContinuousClock.now + timeout
         // Whoever answers there: its name is not known yet, its certificate is one of this cluster.
-        let client = try await RPCClient.connect(
-            host: address.host,
-            port: address.port ?? PeerAddress.standardPort,
-            tls: surroundings.tls(),
-            configuration: surroundings.clientConfiguration,
-            group: surroundings.group
-        )
+        let client = try await surroundings.connect(to: address)
         do {
             if case .node(_, _, node, _) = client.peer {
                 throw RPCFailure(
