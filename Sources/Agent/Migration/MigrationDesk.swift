@@ -78,7 +78,7 @@ final class MigrationDesk: Sendable {
     let frames = FrameDesk()
     private let desk = Mutex(Desk())
     /// Who asks waits here for a dump that is to come; then it asks again.
-    private let waiting = WaitingRoom<Key>(patience: .seconds(30))
+    private let waiting: WaitingRoom<Key>
     private let rate: Mutex<ByteRate>
     private let facts: @Sendable (JobID) -> MigrationFacts
 
@@ -86,7 +86,12 @@ final class MigrationDesk: Sendable {
     private static let regionCount = 3
 
     /// `bytesPerSecond` bounds what is given in all, 0 means no bound; `facts` says what a destination asks before there is a dump.
-    init(bytesPerSecond: Int64, facts: @escaping @Sendable (JobID) -> MigrationFacts) {
+    init(
+        bytesPerSecond: Int64,
+        patience: Duration = .seconds(30),
+        facts: @escaping @Sendable (JobID) -> MigrationFacts
+    ) {
+        waiting = WaitingRoom(patience: patience)
         rate = Mutex(ByteRate(bytesPerSecond: bytesPerSecond))
         self.facts = facts
     }
@@ -119,7 +124,8 @@ final class MigrationDesk: Sendable {
 
     /// Sends a dump part by part.
     ///
-    /// - Throws: `RPCFailure`; `notFound` when this node does not hold the job for that move.
+    /// - Throws: `RPCFailure`; `notFound` when this node does not hold the job for that move, `unavailable` when its dump takes longer than who asks
+    ///   waits.
     func send(_ request: MigrationRequest, _ sink: (MigrationPart) async throws -> Void) async throws {
         let key = Key(job: request.job, number: request.number)
         if request.isInquiry {
@@ -179,10 +185,14 @@ final class MigrationDesk: Sendable {
 
     private func dump(_ key: Key) async throws -> DumpReader {
         try await waiting.wait(for: key) { desk.withLock { $0.dumps[key] == nil && $0.coming.contains(key) } }
-        guard let dump = desk.withLock({ $0.dumps[key] }) else {
+        return try desk.withLock { desk in
+            if let dump = desk.dumps[key] { return dump }
+            // To a destination that takes memory later, a dump that is not here is gone for good.
+            guard !desk.coming.contains(key) else {
+                throw RPCFailure(.unavailable, "job \(key.job) is still being dumped for its move \(key.number)")
+            }
             throw Self.notHere(MigrationRequest(job: key.job, number: key.number))
         }
-        return dump
     }
 
     private static func notHere(_ request: MigrationRequest) -> RPCFailure {
