@@ -14,6 +14,11 @@ struct BenchmarkRow: Sendable, Encodable {
         (self.name, self.unit, self.ours, self.peer, self.goal) = (name, unit, ours, peer, goal)
     }
 
+    /// Times of several rounds, in seconds: the row holds their medians in milliseconds.
+    init(_ name: String, seconds ours: [Double], peer: [Double]? = nil, goal: BenchmarkGoal? = nil) {
+        self.init(name, unit: "ms", ours: ours.median * 1000, peer: peer.map { $0.median * 1000 }, goal: goal)
+    }
+
     /// Ours over the peer's; nil without a peer.
     var ratio: Double? { peer.flatMap { $0 == 0 ? nil : ours / $0 } }
 

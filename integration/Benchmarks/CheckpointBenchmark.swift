@@ -1,5 +1,4 @@
 import ClusterModel
-import ControlAPI
 import ControlMessages
 import LinuxSystem
 
@@ -60,11 +59,11 @@ struct CheckpointBenchmark: Benchmark {
         var sizes: (raw: Double, stored: Double, peer: Double) = (0, 0, 0)
         // Not counted: the first of each side makes the host supply memory.
         var warmUp = Side()
-        _ = try await measureOurs(agent, job, &warmUp, context)
+        _ = try await measureOurs(agent, job, &warmUp)
         _ = try plain.checkpoint(to: images, leavesRunning: true)
         try FileSystem.removeAll(images)
         for _ in 0..<context.rounds {
-            let checkpoint = try await measureOurs(agent, job, &ours, context)
+            let checkpoint = try await measureOurs(agent, job, &ours)
             reported.append(checkpoint.frozenSeconds)
             (sizes.raw, sizes.stored) = (Double(checkpoint.rawBytes), Double(checkpoint.storedBytes))
 
@@ -80,18 +79,7 @@ struct CheckpointBenchmark: Benchmark {
             try FileSystem.removeAll(images)
         }
         for _ in 0..<context.rounds {
-            var stop = WireJobCheckpointRequest()
-            stop.job.nameOrID = job
-            stop.stop = true
-            _ = try await agent.client.jobCheckpoint(stop)
-            let asked = Gap.now
-            var request = WireJobRestoreRequest()
-            request.job.nameOrID = job
-            _ = try await agent.client.jobRestore(request)
-            ours.restored.append(
-                try await Gap.longest("our restore", after: asked, context) { try await agent.output(of: job) }.end
-                    - asked
-            )
+            ours.restored.append(try await agent.restart(job))
 
             _ = try plain.checkpoint(to: images, leavesRunning: false)
             let began = Gap.now
@@ -107,17 +95,12 @@ struct CheckpointBenchmark: Benchmark {
     private func measureOurs(
         _ agent: BenchmarkAgent,
         _ job: String,
-        _ side: inout Side,
-        _ context: BenchmarkContext
+        _ side: inout Side
     ) async throws -> WireCheckpoint {
-        var request = WireJobCheckpointRequest()
-        request.job.nameOrID = job
         let began = Gap.now
-        let checkpoint = try await agent.client.jobCheckpoint(request).checkpoint
+        let checkpoint = try await agent.checkpoint(job)
         side.total.append(Gap.now - began)
-        side.frozen.append(
-            try await Gap.longest("our checkpoint", after: began, context) { try await agent.output(of: job) }.length
-        )
+        side.frozen.append(try await agent.gap("our checkpoint", of: job, after: began).length)
         return checkpoint
     }
 
@@ -128,19 +111,8 @@ struct CheckpointBenchmark: Benchmark {
         _ reported: [Double],
         _ sizes: (raw: Double, stored: Double, peer: Double)
     ) -> [BenchmarkRow] {
-        func row(
-            _ name: String,
-            _ ours: [Double],
-            _ peer: [Double]?,
-            goal: BenchmarkGoal? = nil
-        ) -> BenchmarkRow {
-            BenchmarkRow(
-                "\(size) MiB: \(name)",
-                unit: "ms",
-                ours: ours.median * 1000,
-                peer: peer.map { $0.median * 1000 },
-                goal: goal
-            )
+        func row(_ name: String, _ ours: [Double], _ peer: [Double]?, goal: BenchmarkGoal? = nil) -> BenchmarkRow {
+            BenchmarkRow("\(size) MiB: \(name)", seconds: ours, peer: peer, goal: goal)
         }
         return [
             row(

@@ -97,26 +97,22 @@ struct CopiesBenchmark: Benchmark {
             rows += [
                 BenchmarkRow(
                     "\(label), \(kind.rawValue): standing still by its own clock; peer: runc + CRIU",
-                    unit: "ms",
-                    ours: taken.frozen.median * 1000,
-                    peer: peer.frozen.median * 1000,
+                    seconds: taken.frozen,
+                    peer: peer.frozen,
                     goal: .ratioAtMost(1.1)
                 ),
                 BenchmarkRow(
                     "\(label), \(kind.rawValue): running again until on its own disk",
-                    unit: "ms",
-                    ours: taken.stored.median * 1000
+                    seconds: taken.stored
                 ),
                 BenchmarkRow(
                     "\(label), \(kind.rawValue): running again until two nodes have it",
-                    unit: "ms",
-                    ours: taken.safe.median * 1000
+                    seconds: taken.safe
                 ),
                 BenchmarkRow(
                     "\(label), \(kind.rawValue): running again until all three have it; peer: two copies in memory",
-                    unit: "ms",
-                    ours: taken.complete.median * 1000,
-                    peer: peer.copied.median * 1000
+                    seconds: taken.complete,
+                    peer: peer.copied
                 ),
                 BenchmarkRow(
                     "\(label), \(kind.rawValue): stored; peer: CRIU's images",
@@ -137,9 +133,8 @@ struct CopiesBenchmark: Benchmark {
         return rows + [
             BenchmarkRow(
                 "\(label): restart from the store until it runs; peer: runc restore from memory",
-                unit: "ms",
-                ours: ours.restored.median * 1000,
-                peer: peer.restored.median * 1000,
+                seconds: ours.restored,
+                peer: peer.restored,
                 goal: .atMost(600)
             )
         ]
@@ -214,7 +209,7 @@ private struct Holder {
                 try await take(job, &taken, connection, agents)
                 if round > 0 { holder.taken[kind] = taken }
             }
-            let restored = try await restart(job, connection)
+            let restored = try await connection.restart(job)
             if round > 0 { holder.restored.append(restored) }
             try await connection.cancel(job)
             _ = try await context.eventually("the end of the holder") {
@@ -246,10 +241,8 @@ private struct Holder {
     ) async throws {
         let context = connection.context
         let before = try agents.sum(of: received)
-        var request = WireJobCheckpointRequest()
-        request.job.nameOrID = job
         let began = Gap.now
-        let checkpoint = try await connection.client.jobCheckpoint(request).checkpoint
+        let checkpoint = try await connection.checkpoint(job)
         let stored = Gap.now
         func holders(_ count: Int) async throws -> Double {
             try await context.eventually("a checkpoint on \(count) nodes", within: .seconds(120)) {
@@ -261,9 +254,7 @@ private struct Holder {
             }
         }
         let (safe, complete) = (try await holders(2), try await holders(3))
-        let gap = try await Gap.longest("our checkpoint", after: began, context) {
-            try await connection.output(of: job)
-        }
+        let gap = try await connection.gap("our checkpoint", of: job, after: began)
         let raw = Double(checkpoint.rawBytes)
         taken.frozen.append(gap.length)
         taken.stored.append(stored - gap.end)
@@ -271,19 +262,5 @@ private struct Holder {
         taken.complete.append(complete - gap.end)
         taken.storedShare.append(Double(checkpoint.storedBytes) / raw)
         taken.sentShare.append((try agents.sum(of: received) - before) / 2 / raw)
-    }
-
-    private static func restart(_ job: String, _ connection: AgentConnection) async throws -> Double {
-        var stop = WireJobCheckpointRequest()
-        stop.job.nameOrID = job
-        stop.stop = true
-        _ = try await connection.client.jobCheckpoint(stop)
-        let asked = Gap.now
-        var request = WireJobRestoreRequest()
-        request.job.nameOrID = job
-        _ = try await connection.client.jobRestore(request)
-        return try await Gap.longest("our restart", after: asked, connection.context) {
-            try await connection.output(of: job)
-        }.end - asked
     }
 }

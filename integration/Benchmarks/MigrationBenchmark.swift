@@ -87,13 +87,7 @@ struct MigrationBenchmark: Benchmark {
             default: smaller.map { .atMost(1.2 * $0 * 1000) }
             }
         func row(_ name: String, _ ours: [Double], _ peer: [Double]?, goal: BenchmarkGoal? = nil) -> BenchmarkRow {
-            BenchmarkRow(
-                "\(label): \(name)",
-                unit: "ms",
-                ours: ours.median * 1000,
-                peer: peer.map { $0.median * 1000 },
-                goal: goal
-            )
+            BenchmarkRow("\(label): \(name)", seconds: ours, peer: peer, goal: goal)
         }
         return [
             row(
@@ -148,9 +142,7 @@ private struct Traveller {
             let began = Gap.now
             let reply = try await connection.client.jobMigrate(request)
             let total = Gap.now - began
-            let gap = try await Gap.longest("our move", after: began, context) {
-                try await connection.output(of: job)
-            }
+            let gap = try await connection.gap("our move", of: job, after: began)
             guard round > 0 else { continue }
             traveller.stoodStill.append(gap.length)
             traveller.reported.append(reply.downtimeSeconds)

@@ -116,9 +116,8 @@ struct ConsensusBenchmark: Benchmark {
         return [
             BenchmarkRow(
                 "\(ending.row), p50 of \(trials); peer: etcd",
-                unit: "ms",
-                ours: own.median * 1000,
-                peer: other.median * 1000,
+                seconds: own,
+                peer: other,
                 goal: ending.medianGoal
             ),
             BenchmarkRow(
@@ -173,9 +172,8 @@ struct ConsensusBenchmark: Benchmark {
         rows.append(
             BenchmarkRow(
                 "all three killed and started, until the first acknowledged write",
-                unit: "ms",
-                ours: own.recovery.median * 1000,
-                peer: other.recovery.median * 1000
+                seconds: own.recovery,
+                peer: other.recovery
             )
         )
         return rows

@@ -54,6 +54,31 @@ extension JobClient {
         _ = try await client.jobCancel(request)
     }
 
+    /// Takes a checkpoint of a job, which runs on.
+    func checkpoint(_ job: String) async throws -> WireCheckpoint {
+        var request = WireJobCheckpointRequest()
+        request.job.nameOrID = job
+        return try await client.jobCheckpoint(request).checkpoint
+    }
+
+    /// Stops a job at a checkpoint and restarts it from the store; returns the seconds from the request to restore it until it ran.
+    func restart(_ job: String) async throws -> Double {
+        var stop = WireJobCheckpointRequest()
+        stop.job.nameOrID = job
+        stop.stop = true
+        _ = try await client.jobCheckpoint(stop)
+        var request = WireJobRestoreRequest()
+        request.job.nameOrID = job
+        let asked = Gap.now
+        _ = try await client.jobRestore(request)
+        return try await gap("our restart", of: job, after: asked).end - asked
+    }
+
+    /// The longest time that a job's container stood still and that ended after a moment.
+    func gap(_ what: String, of job: String, after moment: Double) async throws -> Gap {
+        try await Gap.longest(what, after: moment, context) { try await output(of: job) }
+    }
+
     /// All lines of a job's standard output.
     func output(of job: String) async throws -> [String] {
         var request = WireJobLogsRequest()
