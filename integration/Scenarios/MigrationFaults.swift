@@ -141,13 +141,19 @@ private struct FaultyMoves {
                 job = try await submit(name, mebibytes: 32)
             }
             let moved = job
-            let from = try await home(of: moved)
-            let leader = try cluster.leader() ?? from
-            // The first move is one between two others than the leader, where there are.
-            let free = cluster.others(than: from, cluster.agents[3]).filter { number > 1 || $0 !== leader }
-            let to = free.randomElement(using: &generator) ?? large[0]
-            let asked = cluster.others(than: from, to)[0]
-            let before = try await run.eventually("an order to move") { try await order(moved, to: to, asking: asked) }
+            let choice = Int.random(in: 0..<720, using: &generator)
+            // Anew with each attempt: a job whose node was cut off meanwhile may be elsewhere by now.
+            let ordered = try await run.eventually("an order to move") {
+                let from = try await home(of: moved)
+                let leader = try cluster.leader() ?? from
+                // The first move is one between two others than the leader, where there are.
+                let free = cluster.others(than: from, cluster.agents[3]).filter { number > 1 || $0 !== leader }
+                let to = free.isEmpty ? large[0] : free[choice % free.count]
+                let asked = cluster.others(than: from, to)[0]
+                let before = try await order(moved, to: to, asking: asked)
+                return Order(from: from, to: to, leader: leader, asked: asked, before: before)
+            }
+            let (from, to, leader, asked) = (ordered.from, ordered.to, ordered.leader, ordered.asked)
             // The first is the leader, which is the point of having several voters.
             // Few moves kill sources only: a destination that is killed after the hand-over is not always done in the time that this waits.
             let draw = number == 1 ? 0 : run.options.moveCount > 4 ? Int.random(in: 0..<6, using: &generator) : 1
@@ -164,7 +170,7 @@ private struct FaultyMoves {
             try await Task.sleep(for: pause)
             for victim in victims { try await victim.end(SIGKILL) }
             for victim in victims { try await victim.start(within: .seconds(40)) }
-            let (place, outcome) = try await end(of: moved, asking: asked, after: before)
+            let (place, outcome) = try await end(of: moved, asking: asked, after: ordered.before)
             try await expectOne(moved, on: place)
             // Who was killed with everything that it held may have cost work; then the story says so, and counting began anew from a checkpoint or 0.
             try await expectCounting(name, restarts: true)
@@ -184,6 +190,17 @@ private struct FaultyMoves {
         restarts += try restartCount(name)
         chapter("\(run.options.moveCount) moves with kills: \(told); work was lost \(restarts) times")
         return job
+    }
+
+    /// A move that was asked for.
+    private struct Order {
+        var from: AgentProcess
+        var to: AgentProcess
+        var leader: AgentProcess
+        /// Who has no part in it.
+        var asked: AgentProcess
+        /// What ``order(_:to:asking:)`` returned.
+        var before: Int
     }
 
     private func expectEnd(of job: String) async throws {
