@@ -864,11 +864,44 @@ package nonisolated struct WireNode: @unchecked Sendable {
     set {_uniqueStorage()._certificateNotAfterUnixSeconds = newValue}
   }
 
+  /// what a job's memory depends on; NodeShow only, absent when not known
+  package var processor: WireProcessor {
+    get {_storage._processor ?? WireProcessor()}
+    set {_uniqueStorage()._processor = newValue}
+  }
+  /// Returns true if `processor` has been explicitly set.
+  package var hasProcessor: Bool {_storage._processor != nil}
+  /// Clears the value of `processor`. Subsequent reads from it will return its default value.
+  package mutating func clearProcessor() {_uniqueStorage()._processor = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// What a container may have made itself dependent on: it moves only to nodes that have all of it.
+package nonisolated struct WireProcessor: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// amd64 | arm64
+  package var architecture: String = String()
+
+  /// instruction sets by the names of /proc/cpuinfo, in a fixed order
+  package var features: [String] = []
+
+  /// of the state that the kernel saves with a signal; 0 when not known
+  package var stateBytes: UInt32 = 0
+
+  /// first two numbers of the version that works there; empty: none
+  package var criu: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 /// Takes no new jobs; those that it has run on.
@@ -3716,7 +3749,7 @@ nonisolated extension WireJobDeparture: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Node"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}site\0\u{1}role\0\u{1}state\0\u{1}version\0\u{3}capacity_vcpus\0\u{3}allocated_vcpus\0\u{3}used_vcpus\0\u{3}memory_bytes\0\u{3}memory_used_bytes\0\u{1}gpus\0\u{1}capabilities\0\u{3}running_jobs\0\u{3}uptime_seconds\0\u{1}kernel\0\u{1}address\0\u{3}reported_unix_seconds\0\u{3}certificate_not_after_unix_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}site\0\u{1}role\0\u{1}state\0\u{1}version\0\u{3}capacity_vcpus\0\u{3}allocated_vcpus\0\u{3}used_vcpus\0\u{3}memory_bytes\0\u{3}memory_used_bytes\0\u{1}gpus\0\u{1}capabilities\0\u{3}running_jobs\0\u{3}uptime_seconds\0\u{1}kernel\0\u{1}address\0\u{3}reported_unix_seconds\0\u{3}certificate_not_after_unix_seconds\0\u{1}processor\0")
 
   fileprivate class _StorageClass {
     var _name: String = String()
@@ -3737,6 +3770,7 @@ nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImp
     var _address: String = String()
     var _reportedUnixSeconds: Double = 0
     var _certificateNotAfterUnixSeconds: Double = 0
+    var _processor: WireProcessor? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3765,6 +3799,7 @@ nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImp
       _address = source._address
       _reportedUnixSeconds = source._reportedUnixSeconds
       _certificateNotAfterUnixSeconds = source._certificateNotAfterUnixSeconds
+      _processor = source._processor
     }
   }
 
@@ -3801,6 +3836,7 @@ nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImp
         case 16: try { try decoder.decodeSingularStringField(value: &_storage._address) }()
         case 17: try { try decoder.decodeSingularDoubleField(value: &_storage._reportedUnixSeconds) }()
         case 18: try { try decoder.decodeSingularDoubleField(value: &_storage._certificateNotAfterUnixSeconds) }()
+        case 19: try { try decoder.decodeSingularMessageField(value: &_storage._processor) }()
         default: break
         }
       }
@@ -3809,6 +3845,10 @@ nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImp
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
       if !_storage._name.isEmpty {
         try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 1)
       }
@@ -3863,6 +3903,9 @@ nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImp
       if _storage._certificateNotAfterUnixSeconds.bitPattern != 0 {
         try visitor.visitSingularDoubleField(value: _storage._certificateNotAfterUnixSeconds, fieldNumber: 18)
       }
+      try { if let v = _storage._processor {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 19)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3890,10 +3933,56 @@ nonisolated extension WireNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImp
         if _storage._address != rhs_storage._address {return false}
         if _storage._reportedUnixSeconds != rhs_storage._reportedUnixSeconds {return false}
         if _storage._certificateNotAfterUnixSeconds != rhs_storage._certificateNotAfterUnixSeconds {return false}
+        if _storage._processor != rhs_storage._processor {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireProcessor: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Processor"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}architecture\0\u{1}features\0\u{3}state_bytes\0\u{1}criu\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.architecture) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.features) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.stateBytes) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.criu) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.architecture.isEmpty {
+      try visitor.visitSingularStringField(value: self.architecture, fieldNumber: 1)
+    }
+    if !self.features.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.features, fieldNumber: 2)
+    }
+    if self.stateBytes != 0 {
+      try visitor.visitSingularUInt32Field(value: self.stateBytes, fieldNumber: 3)
+    }
+    if !self.criu.isEmpty {
+      try visitor.visitSingularStringField(value: self.criu, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireProcessor, rhs: WireProcessor) -> Bool {
+    if lhs.architecture != rhs.architecture {return false}
+    if lhs.features != rhs.features {return false}
+    if lhs.stateBytes != rhs.stateBytes {return false}
+    if lhs.criu != rhs.criu {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

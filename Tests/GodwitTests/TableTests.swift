@@ -46,6 +46,12 @@ struct TableTests {
         try expectGolden(text(Presentation.reader().nodeTable([Scene.node])), "node-list.txt")
         let reply = WireNodeShowReply.with {
             $0.node = Scene.node
+            $0.node.processor = .with {
+                ($0.architecture, $0.stateBytes, $0.criu) = ("amd64", 2696, "4.2")
+                $0.features = [
+                    "sse3", "ssse3", "fma", "sse4_1", "sse4_2", "movbe", "popcnt", "aes", "avx", "f16c", "avx2", "bmi2",
+                ]
+            }
             $0.jobs = [Scene.linpack]
         }
         try expectGolden(text(Presentation.reader(width: 80).nodeDetail(reply)), "node-show.txt")

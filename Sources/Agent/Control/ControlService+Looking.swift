@@ -84,6 +84,7 @@ extension ControlService {
                 var reply = WireNodeShowReply()
                 reply.ageSeconds = await age()
                 reply.node = wire(record, state, await toldFacts()[record.node])
+                if let platform = record.platform { reply.node.processor = platform.wire }
                 for job in state.liveJobs where job.node == record.node { reply.jobs.append(await summary(job)) }
                 reply.departures = departures(from: record, state)
                 return call.reply(reply)
@@ -97,7 +98,10 @@ extension ControlService {
             reply.jobs.append(await summary(record))
         }
         let state = await replica.state
-        if let record = state.node(node.node) { reply.departures = departures(from: record, state) }
+        if let record = state.node(node.node) {
+            if let platform = record.platform { reply.node.processor = platform.wire }
+            reply.departures = departures(from: record, state)
+        }
         call.reply(reply)
     }
 

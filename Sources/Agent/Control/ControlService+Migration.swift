@@ -88,3 +88,15 @@ extension Migration {
         }
     }
 }
+
+extension NodePlatform {
+    /// What containers depend on, as it travels.
+    var wire: WireProcessor {
+        .with { wire in
+            wire.architecture = architecture
+            wire.features = features.names(architecture: architecture)
+            wire.stateBytes = UInt32(clamping: stateSize)
+            wire.criu = criu.map { "\($0)" } ?? ""
+        }
+    }
+}

@@ -117,6 +117,7 @@ extension Presentation {
         if node.reportedUnixSeconds > 0 { fields.add("told", distance(to: node.reportedUnixSeconds)) }
         lines += fields.lines(self)
         if !node.gpus.isEmpty { lines += ["", paint("GPUs", .strong)] + deviceTable(node.gpus) }
+        if node.hasProcessor { lines += ["", paint("processor", .strong)] + processorLines(node.processor) }
         if !node.capabilities.isEmpty {
             lines += ["", paint("capabilities", .strong)] + capabilityLines(node.capabilities)
         }
@@ -127,6 +128,16 @@ extension Presentation {
             lines += ["", "no job is left"]
         }
         return lines
+    }
+
+    /// What a container may have made itself dependent on: it moves only to where all of that is.
+    private func processorLines(_ processor: WireProcessor) -> [String] {
+        var facts = [processor.architecture]
+        if processor.stateBytes > 0 { facts.append("\(processor.stateBytes) bytes of state") }
+        facts.append(processor.criu.isEmpty ? "no CRIU that works" : "CRIU \(processor.criu)")
+        let room = width.map { max(20, $0 - 2) }
+        let features = wrapped(printable(processor.features.joined(separator: " ")), to: room)
+        return ([printable(facts.joined(separator: ", "))] + features).map { "  " + $0 }
     }
 
     /// What becomes of the jobs of a node that is being drained.
