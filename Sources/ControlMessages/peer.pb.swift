@@ -444,6 +444,9 @@ package nonisolated struct WireMigrationFetchReply: Sendable {
   /// bytes that the container's memory takes now; in the first message
   package var memory: UInt64 = 0
 
+  /// to an inquiry: the memory will not be among the files (MIGRATION_PAGES); absent: it will
+  package var lazy: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1518,7 +1521,7 @@ nonisolated extension WireMigrationFetchRequest: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension WireMigrationFetchReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".MigrationFetchReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}files\0\u{1}regions\0\u{1}next\0\u{1}memory\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}files\0\u{1}regions\0\u{1}next\0\u{1}memory\0\u{1}lazy\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1531,6 +1534,7 @@ nonisolated extension WireMigrationFetchReply: SwiftProtobuf.Message, SwiftProto
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.regions) }()
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.next) }()
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.memory) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.lazy) }()
       default: break
       }
     }
@@ -1552,6 +1556,9 @@ nonisolated extension WireMigrationFetchReply: SwiftProtobuf.Message, SwiftProto
     if self.memory != 0 {
       try visitor.visitSingularUInt64Field(value: self.memory, fieldNumber: 5)
     }
+    if self.lazy != false {
+      try visitor.visitSingularBoolField(value: self.lazy, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1561,6 +1568,7 @@ nonisolated extension WireMigrationFetchReply: SwiftProtobuf.Message, SwiftProto
     if lhs.regions != rhs.regions {return false}
     if lhs.next != rhs.next {return false}
     if lhs.memory != rhs.memory {return false}
+    if lhs.lazy != rhs.lazy {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

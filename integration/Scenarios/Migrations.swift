@@ -133,6 +133,13 @@ private struct MigrationStory {
         try expect(place === from, "it is on \(place.name), not on \(from.name) any more")
         try await expectCounting(job)
         chapter("a destination without memory for it refused it")
+        // Its memory follows without lying there.
+        try await mount(folder, size: "56m")
+        let told = try await move(job, to: to)
+        try await unmount(folder)
+        try expect(told.to == to.name, "it moved to \(told.to)")
+        try await expectCounting(job)
+        chapter("with room for 56 MiB it took the job with its \(told.rawBytes >> 20) MiB")
     }
 
     /// Kills agents at drawn moments of a move, and starts them again at once, as systemd would.

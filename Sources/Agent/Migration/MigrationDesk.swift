@@ -54,6 +54,14 @@ struct MigrationFacts: Sendable, Equatable {
     var image = ""
     /// What its memory takes now.
     var memory: ByteCount = .zero
+    /// Whether its memory stays where it is until the destination runs it.
+    var isLazy = false
+
+    /// Below this all memory goes across while the container stands still, which is as quick, and the source can go at once.
+    static let lazyMinimum = ByteCount.mebibytes(32)
+
+    /// What the dump may take in the destination's memory; of a lazy one that is not known, and seldom much: shared memory, files and pages of files.
+    var room: ByteCount { (isLazy ? min(memory, Self.lazyMinimum) : memory) + .mebibytes(16) }
 }
 
 /// Gives the destinations of moves what this node has of jobs that leave it, so fast as it may.
@@ -130,7 +138,9 @@ final class MigrationDesk: Sendable {
         let key = Key(job: request.job, number: request.number)
         if request.isInquiry {
             if request.takesLazily { note(lazyTaker: key) }
-            return try await sink(MigrationPart(facts: facts(request.job)))
+            var facts = facts(request.job)
+            facts.isLazy = facts.isLazy && request.takesLazily
+            return try await sink(MigrationPart(facts: facts))
         }
         let dump = try await dump(key)
         var part = MigrationPart(facts: facts(request.job), files: dump.files, next: request.skip)

@@ -60,6 +60,7 @@ extension MigrationPart {
         .with { reply in
             reply.image = facts.image
             reply.memory = UInt64(max(0, facts.memory.rawValue))
+            reply.lazy = facts.isLazy
             reply.files = files.map { file in
                 .with { wire in
                     wire.name = file.name
@@ -80,7 +81,8 @@ extension MigrationPart {
 
     /// Reads a part; throws `RPCFailure` when it cannot be one.
     init(_ wire: WireMigrationFetchReply) throws {
-        facts = MigrationFacts(image: wire.image, memory: ByteCount(rawValue: Int64(clamping: wire.memory)))
+        let memory = ByteCount(rawValue: Int64(clamping: wire.memory))
+        facts = MigrationFacts(image: wire.image, memory: memory, isLazy: wire.lazy)
         files = try wire.files.map { file in
             guard file.mode <= 0o7777 else { throw Self.unreadable }
             let kind: ImageFile.Kind =

@@ -70,9 +70,6 @@ extension NodeController {
 
     // MARK: The source
 
-    /// Below this all memory goes across while the container stands still, which is as quick, and the source can go at once.
-    private static let lazyMinimum = ByteCount.mebibytes(32)
-
     private func handOver(_ record: JobRecord, _ key: ContainerKey, _ migration: Migration) {
         let memory = containers[key.job]?.recent.last?.memory ?? .zero
         let place = MigrationDesk.Key(job: key.job, number: migration.number)
@@ -80,7 +77,7 @@ extension NodeController {
             job: key.job,
             number: migration.number,
             incarnation: key.incarnation,
-            isLazy: memory >= Self.lazyMinimum && host.lazyRestoreObstacle == nil && desk.takesLazily(place),
+            isLazy: memory >= MigrationFacts.lazyMinimum && host.lazyRestoreObstacle == nil && desk.takesLazily(place),
             hasAddress: record.address != nil,
             expectedBytes: memory
         )

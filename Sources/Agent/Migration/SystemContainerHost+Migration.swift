@@ -87,9 +87,11 @@ extension SystemContainerHost {
     /// What another node asks before it takes a job.
     func migrationFacts(of job: JobID) -> MigrationFacts {
         let key = openContainers.filter { $0.job == job }.max()
+        let memory = key.flatMap { sample($0) }?.memory ?? .zero
         return MigrationFacts(
             image: jobImages.key(of: job)?.rawValue ?? "",
-            memory: key.flatMap { sample($0) }?.memory ?? .zero
+            memory: memory,
+            isLazy: memory >= MigrationFacts.lazyMinimum && lazyRestoreObstacle == nil
         )
     }
 
@@ -107,10 +109,10 @@ extension SystemContainerHost {
             )
         }
         let space = try FileSystem.space(at: scratch).available
-        guard facts.memory + .mebibytes(16) <= space else {
+        guard facts.room <= space else {
             throw ContainerError(
                 .diskFull,
-                "The job uses \(facts.memory) of memory, and \(scratch) has room for \(space).",
+                "The job uses \(facts.memory) of memory, \(scratch) has room for \(space), and \(facts.room) are needed for the move.",
                 remedy: "Free memory, or give checkpoints.tmpfs more room."
             )
         }
