@@ -194,6 +194,31 @@ struct SystemContainerHostTests {
         try FileSystem.removeAll(folder)
     }
 
+    @Test(arguments: [Duration.zero, .seconds(1)])
+    func whatIsGoneIsStopped(grace: Duration) async throws {
+        let name = "godwit-host-test-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+        let folder = "/tmp/\(name)"
+        try FileSystem.createFolder(folder, mode: 0o700)
+        var configuration = AgentConfiguration(role: .worker)
+        configuration.folders.state = "\(folder)/state"
+        configuration.folders.runtime = "\(folder)/run"
+        configuration.checkpoints.tmpfs = "\(folder)/memory"
+        configuration.cgroup.parent = "/\(name)"
+        configuration.programs.shim = "/bin/true"
+        let host = try SystemContainerHost(
+            configuration,
+            criu: nil,
+            capacity: 1,
+            inventory: GPUInventory(),
+            logger: Logger(label: "test")
+        )
+        let key = ContainerKey(job: JobID(rawValue: "j1aaaaaaaaaa"), incarnation: Incarnation(rawValue: 1))
+        try await host.stop(key, grace: grace)
+        let slice = try CgroupSlice(in: try CgroupHierarchy.detect(), path: "/\(name)")
+        try await slice.remove()
+        try FileSystem.removeAll(folder)
+    }
+
     @Test func theImageOfAJobIsKnownAfterARestartUntilTheJobIsForgotten() throws {
         try withFolder { folder in
             let (job, other) = (JobID(rawValue: "j1"), JobID(rawValue: "j2"))

@@ -139,7 +139,7 @@ protocol ContainerHost: Sendable {
     ///
     /// What it returns to a task that was cancelled means nothing.
     func exit(of key: ContainerKey) async -> ContainerExit
-    /// Asks it to end, and makes it end after the grace; returns when it is gone. A frozen container is thawed first.
+    /// Asks it to end, and makes it end after the grace; returns when it is gone, at once when it is gone already. A frozen container is thawed first.
     func stop(_ key: ContainerKey, grace: Duration) async throws
     /// Deletes everything of a container that has ended, but not the job's logs.
     func remove(_ key: ContainerKey) async throws

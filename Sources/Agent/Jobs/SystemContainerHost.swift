@@ -256,13 +256,17 @@ final class SystemContainerHost: ContainerHost, LogSource {
     }
 
     func stop(_ key: ContainerKey, grace: Duration) async throws {
-        if grace > .zero {
-            try? runtime.cgroup(of: id(key)).thaw()
-            _ = try await runtime.stop(id(key), grace: grace)
-        } else {
-            try await runtime.kill(id(key))
-            try? runtime.cgroup(of: id(key)).thaw()
-            _ = try await runtime.exit(of: id(key))
+        do {
+            if grace > .zero {
+                try? runtime.cgroup(of: id(key)).thaw()
+                _ = try await runtime.stop(id(key), grace: grace)
+            } else {
+                try await runtime.kill(id(key))
+                try? runtime.cgroup(of: id(key)).thaw()
+                _ = try await runtime.exit(of: id(key))
+            }
+        } catch let error as ContainerError where error.code == .containerMissing {
+            // It ended by itself, and whoever saw that has removed it.
         }
     }
 
