@@ -90,6 +90,8 @@ final class MigrationDesk: Sendable {
     private let rate: Mutex<ByteRate>
     private let facts: @Sendable (JobID) -> MigrationFacts
 
+    /// How far this node's controller may be behind a destination that has heard of the move; else that asks again only after a pause, while the job stands still.
+    private static let beginsWithin: Duration = .milliseconds(500)
     /// Regions of one message, which must fit a frame.
     private static let regionCount = 3
 
@@ -194,6 +196,10 @@ final class MigrationDesk: Sendable {
     }
 
     private func dump(_ key: Key) async throws -> DumpReader {
+        let end = ContinuousClock.now + Self.beginsWithin
+        while !desk.withLock({ $0.dumps[key] != nil || $0.coming.contains(key) }), .now < end {
+            try await Task.sleep(for: .milliseconds(5))
+        }
         try await waiting.wait(for: key) { desk.withLock { $0.dumps[key] == nil && $0.coming.contains(key) } }
         return try desk.withLock { desk in
             if let dump = desk.dumps[key] { return dump }

@@ -71,7 +71,8 @@ extension NodeController {
     // MARK: The source
 
     private func handOver(_ record: JobRecord, _ key: ContainerKey, _ migration: Migration) {
-        let memory = containers[key.job]?.recent.last?.memory ?? .zero
+        // Of now: one that has just arrived had little when it was last looked at.
+        let memory = host.sample(key)?.memory ?? containers[key.job]?.recent.last?.memory ?? .zero
         let place = MigrationDesk.Key(job: key.job, number: migration.number)
         let request = MigrationSourceRequest(
             job: key.job,
