@@ -40,6 +40,10 @@ struct ContainerFolder: Sendable, Equatable {
         var devices: [String]?
         /// The network of its own; nil means the node's.
         var network: ContainerNetwork?
+        /// The boot in which it was made; nil when an older agent did.
+        ///
+        /// What is missing on the disk after a crash of the machine says nothing.
+        var boot: String? = Machine.bootID
     }
 
     // MARK: Making

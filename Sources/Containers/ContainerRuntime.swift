@@ -377,7 +377,7 @@ package final class ContainerRuntime: Sendable {
                 )
             }
         } else {
-            found.mayHaveRun = mayHaveRun(folder)
+            found.mayHaveRun = record.boot != Machine.bootID || mayHaveRun(folder)
         }
         return found
     }

@@ -170,4 +170,33 @@ import Testing
             #expect(try !node.runtime.cgroup(of: running.id).isFrozen())
         }
     }
+
+    @Test func `Of a container whose making was cut short, what is left tells whether it may have run`() async throws {
+        try await TestNode.run { node in
+            let running = try await node.runtime.start(node.request("a-1", ["/probe", "wait"]))
+            _ = try await node.runtime.stop(running.id, grace: .zero)
+            let folder = "\(node.folder)/state/containers/a-1"
+            for name in ["exit", "init", "shim"] { try FileSystem.removeAll("\(folder)/\(name)") }
+            func mayHaveRun() async throws -> Bool {
+                let found = try #require(try await newRuntime(node).adopt().first)
+                guard case .lost = found.state else { throw Missing("it was found as \(found.state)") }
+                return found.mayHaveRun
+            }
+            #expect(try await mayHaveRun(), "its shim had been told to start it")
+            try FileSystem.createFolder("\(folder)/criu")
+            let log = "\(folder)/criu/restore.log"
+            try FileSystem.writeAtomically("(00.1) Restoring namespaces\n", to: log)
+            #expect(try await !mayHaveRun(), "CRIU had not come far enough")
+            try FileSystem.writeAtomically("(00.1) Restoring namespaces\n(00.2) Unlock network\n", to: log)
+            #expect(try await mayHaveRun(), "CRIU was about to let it go")
+            try FileSystem.removeAll("\(folder)/shim.spec")
+            #expect(try await !mayHaveRun(), "nobody had been told to start it")
+            let record = try FileSystem.readText("\(folder)/container.json", limit: 1 << 20)
+            try FileSystem.writeAtomically(
+                record.replacing(Machine.bootID, with: "another"),
+                to: "\(folder)/container.json"
+            )
+            #expect(try await mayHaveRun(), "what a crash of the machine took away says nothing")
+        }
+    }
 }
