@@ -69,7 +69,7 @@ struct CopySenderTests {
         return pieces.all
     }
 
-    @Test("the first copy of a checkpoint has the bandwidth, the next one what it leaves", .timeLimit(.minutes(1)))
+    @Test("the first copy of a checkpoint has the bandwidth, the next one what it leaves", .timeLimit(.minutes(5)))
     func inTurn() async throws {
         let sender = CopySender(images: store(1), bytesPerSecond: 600_000)
         var orders: [[Int]] = []
@@ -84,7 +84,7 @@ struct CopySenderTests {
         Issue.record("the second never waited: \(orders)")
     }
 
-    @Test("copies of different checkpoints share it", .timeLimit(.minutes(1)))
+    @Test("copies of different checkpoints share it", .timeLimit(.minutes(5)))
     func sideBySide() async throws {
         let sender = CopySender(images: store(1, 2), bytesPerSecond: 600_000)
         let order = try await order(request(1), request(2), sender)

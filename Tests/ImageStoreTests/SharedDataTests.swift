@@ -120,7 +120,7 @@ struct SharedDataTests {
         try await expectGood(3, far, try Tree(scratch("images")))
     }
 
-    @Test("a long chain stays readable, short, and not much larger than one generation", .timeLimit(.minutes(2)))
+    @Test("a long chain stays readable, short, and not much larger than one generation", .timeLimit(.minutes(10)))
     func chain() async throws {
         let store = try store("store")
         var generator = SeededGenerator(seed: 3)
@@ -208,7 +208,7 @@ struct SharedDataTests {
         #expect(try await home.totalStoredBytes().rawValue < 2 * first.rawBytes.rawValue)
     }
 
-    @Test("a long chain of single pages stays readable, shallow and small", .timeLimit(.minutes(2)))
+    @Test("a long chain of single pages stays readable, shallow and small", .timeLimit(.minutes(10)))
     func scatteredChain() async throws {
         let store = try store("store")
         var generator = SeededGenerator(seed: 5)
