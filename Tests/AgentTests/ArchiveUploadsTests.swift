@@ -63,7 +63,7 @@ struct ArchiveUploadsTests {
         await #expect(throws: (any Error).self) { try await take(uploads, at: 0, of: "one-too-many") }
     }
 
-    @Test("what nobody goes on with is given up though nobody asks for anything", .timeLimit(.minutes(1)))
+    @Test("what nobody goes on with is given up though nobody asks for anything", .timeLimit(.minutes(5)))
     func abandoned() async throws {
         let uploads = uploads(patience: .milliseconds(50))
         _ = try await take(uploads, at: 0)
