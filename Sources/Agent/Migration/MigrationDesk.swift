@@ -58,7 +58,10 @@ struct MigrationFacts: Sendable, Equatable {
     var isLazy = false
 
     /// Below this all memory goes across while the container stands still, which is as quick, and the source can go at once.
-    static let lazyMinimum = ByteCount.mebibytes(32)
+    private static let lazyMinimum = ByteCount.mebibytes(32)
+
+    /// Whether so much memory stays where it is until the destination runs the job, where this node has no obstacle to that.
+    static func isLazy(_ memory: ByteCount, obstacle: String?) -> Bool { memory >= lazyMinimum && obstacle == nil }
 
     /// What the dump may take in the destination's memory; of a lazy one that is not known, and seldom much: shared memory, files and pages of files.
     var room: ByteCount { (isLazy ? min(memory, Self.lazyMinimum) : memory) + .mebibytes(16) }

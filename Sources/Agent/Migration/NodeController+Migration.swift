@@ -78,7 +78,7 @@ extension NodeController {
             job: key.job,
             number: migration.number,
             incarnation: key.incarnation,
-            isLazy: memory >= MigrationFacts.lazyMinimum && host.lazyRestoreObstacle == nil && desk.takesLazily(place),
+            isLazy: MigrationFacts.isLazy(memory, obstacle: host.lazyRestoreObstacle) && desk.takesLazily(place),
             hasAddress: record.address != nil,
             expectedBytes: memory
         )

@@ -91,7 +91,7 @@ extension SystemContainerHost {
         return MigrationFacts(
             image: jobImages.key(of: job)?.rawValue ?? "",
             memory: memory,
-            isLazy: memory >= MigrationFacts.lazyMinimum && lazyRestoreObstacle == nil
+            isLazy: MigrationFacts.isLazy(memory, obstacle: lazyRestoreObstacle)
         )
     }
 
