@@ -109,14 +109,13 @@ struct ContainerLink: Sendable {
     func make(_ network: ContainerNetwork) async throws {
         try await remove()
         let own = Self.text(network.hardwareAddress)
-        // Of the bridge's ports one with a low address would give the bridge its own: this one is higher than any that is given out.
-        let port = Self.text([0xFE] + network.hardwareAddress.dropFirst())
+        try await keepAddressOfBridge()
         try await run("ip", ["netns", "add", namespace])
         try await run(
             "ip",
             in: bridge.namespace,
             [
-                "link add \(host) address \(port) type veth peer name eth0 address \(own) netns \(namespace)",
+                "link add \(host) address \(Self.portAddress()) type veth peer name eth0 address \(own) netns \(namespace)",
                 "link set \(host) up",
             ]
         )
@@ -125,6 +124,29 @@ struct ContainerLink: Sendable {
         var lines = ["link set lo up", "address add \(network.address) dev eth0", "link set eth0 up"]
         if let gateway = network.gateway { lines.append("route add default via \(gateway)") }
         try await run("ip", in: namespace, lines)
+    }
+
+    /// Higher than that of any other port: a bridge that was given no address takes the lowest of its ports'.
+    ///
+    /// And not the same at two nodes: a bridge keeps what is sent to the address of one of its ports, wherever that was meant to go.
+    private static func portAddress() -> String {
+        text([0xFE, 0xFF, 0xFF] + (0..<3).map { _ in UInt8.random(in: .min ... .max) })
+    }
+
+    /// A bridge without ports would take the address of the first that comes, and who knows it by the one before would not reach it any more.
+    ///
+    /// Given the address that it has, it keeps it.
+    private func keepAddressOfBridge() async throws {
+        guard try await lines(["link", "show", "master", bridge.name]).isEmpty,
+            let words = try await lines(["link", "show", "dev", bridge.name]).first?.split(separator: " "),
+            let kind = words.firstIndex(of: "link/ether"), kind + 1 < words.endIndex
+        else { return }
+        try await run("ip", in: bridge.namespace, ["link set \(bridge.name) address \(words[kind + 1])"])
+    }
+
+    private func lines(_ arguments: [String]) async throws -> [Substring] {
+        let place = bridge.namespace.map { ["-n", $0] } ?? []
+        return try await Self.run("ip", place + ["-oneline"] + arguments).split(separator: "\n")
     }
 
     private func withoutIPv6(_ interface: String, in place: String?) async {
@@ -167,12 +189,14 @@ struct ContainerLink: Sendable {
     /// Has the bridge send the container's frames to the TAP device, which is made known to it before.
     func divert(_ network: ContainerNetwork) async throws {
         let own = Self.text(network.hardwareAddress)
-        let port = Self.text([0xFE, 0xFF] + network.hardwareAddress.dropFirst(2))
         await withoutIPv6(hold, in: bridge.namespace)
         try await run(
             "ip",
             in: bridge.namespace,
-            ["link set \(hold) address \(port) txqueuelen 4096", "link set \(hold) master \(bridge.name) up"]
+            [
+                "link set \(hold) address \(Self.portAddress()) txqueuelen 4096",
+                "link set \(hold) master \(bridge.name) up",
+            ]
         )
         try await forward(hold)
         // Sticky: what the container itself still sends must not lead the bridge back to it.
@@ -220,13 +244,18 @@ struct ContainerLink: Sendable {
 
     private func run(_ program: String, _ arguments: [String]) async throws { try await Self.run(program, arguments) }
 
-    private static func run(_ program: String, _ arguments: [String], _ lines: [String] = []) async throws {
+    @discardableResult
+    private static func run(
+        _ program: String,
+        _ arguments: [String],
+        _ lines: [String] = []
+    ) async throws -> String {
         let result = try await Tool(program, package: "iproute2").run(
             arguments,
             input: lines.map { "\($0)\n" }.joined(),
             timeout: .seconds(30)
         )
-        if result.isSuccess { return }
+        if result.isSuccess { return result.outputText }
         let words = lines.isEmpty ? arguments.joined(separator: " ") : lines.joined(separator: "; ")
         throw ContainerError(
             .runtimeFailed,

@@ -45,6 +45,33 @@ import Testing
         }
     }
 
+    /// Else everything else on that node would be cut off from who knows the bridge by its address.
+    @Test(arguments: [false, true])
+    func `The bridge keeps its address while containers come and go`(hasOtherPorts: Bool) async throws {
+        try await TestBridges.run { bridges in
+            let bridge = bridges.first
+            let place = bridge.namespace ?? ""
+            for (port, last) in [("wire", 1), ("client", 2)] {
+                // Interfaces of machines have such addresses seldom, those that the kernel draws now and then.
+                let change = hasOtherPorts ? "address fe:ff:00:00:00:0\(last)" : "nomaster"
+                try await bridges.ip("-n \(place) link set \(port) \(change)")
+            }
+            let own = try await bridges.address(of: bridge)
+            if hasOtherPorts { #expect(own == "fe:ff:00:00:00:01") }
+            try await TestNode.run(bridge: bridge) { node in
+                for number in 1...2 {
+                    let running = try await node.runtime.start(
+                        node.request("a-\(number)", ["/probe", "echo"]) { $0.network = Self.network }
+                    )
+                    #expect(try await bridges.address(of: bridge) == own)
+                    try await node.runtime.kill(running.id)
+                    try await node.runtime.remove(running.id)
+                    #expect(try await bridges.address(of: bridge) == own)
+                }
+            }
+        }
+    }
+
     @Test func `What an agent left locked when it was killed goes on with the next one`() async throws {
         try await TestBridges.run { bridges in
             try await TestNode.run(bridge: bridges.first) { node in

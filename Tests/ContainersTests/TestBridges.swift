@@ -54,6 +54,13 @@ struct TestBridges {
         for place in ["one", "two", "out"] { _ = try? await ip("netns delete \(name)-\(place)") }
     }
 
+    /// The hardware address of a bridge.
+    func address(of bridge: ContainerBridge) async throws -> String {
+        let words = try await ip("-n \(bridge.namespace ?? "") -o link show dev \(bridge.name)").split(separator: " ")
+        guard let kind = words.firstIndex(of: "link/ether") else { throw Missing("no address: \(words)") }
+        return String(words[kind + 1])
+    }
+
     @discardableResult
     func ip(_ line: String) async throws -> String {
         let command = ProgramCommand("ip", line.split(separator: " ").map(String.init))
