@@ -68,12 +68,16 @@ struct ScenarioNetwork: Sendable {
                 "netns add \(place.namespace)",
                 "-n \(hub) link add n\(number) type veth peer name eth0 netns \(place.namespace)",
                 "-n \(hub) link set n\(number) master hub up", "-n \(place.namespace) link set lo up",
+                // As high as the kernel draws them at times: a bridge that it joins must not take another's.
+                "-n \(place.namespace) link set eth0 address fe:ff:00:00:\(byte(number / 256)):\(byte(number % 256))",
                 "-n \(place.namespace) address add \(place.address)/24 dev eth0",
                 "-n \(place.namespace) link set eth0 up",
             ]
         }
         for line in lines { try await Self.ip(line) }
     }
+
+    private func byte(_ number: Int) -> String { (number < 16 ? "0" : "") + String(number, radix: 16) }
 
     /// Gives each agent a bridge `br0` in the place of its interface, which joins it, as an administrator would for containers.
     func makeBridges() async throws {
