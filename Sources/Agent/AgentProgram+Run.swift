@@ -78,7 +78,10 @@ extension AgentProgram {
         let hub = ChangeHub()
         await replica.listen { jobs in hub.publish(jobs) }
         let isAlone = await replica.isAlone
-        if isAlone { try await configureLimits(configuration, replica) }
+        if isAlone {
+            try await configureLimits(configuration, replica)
+            try await CopyLeader.tendKeys(replica, logger: logger, at: WallClock.now())
+        }
         let fencing = FencingConfiguration(partitionTimeout: configuration.cluster.partitionTimeout)
         // After a recovery others may go on for a while with what this log says is ours.
         let isSettling = await replica.state.isSettling

@@ -26,6 +26,12 @@ extension ClusterState {
     /// Every checkpoint key, by number.
     package var checkpointKeys: [CheckpointKey] { checkpointKeyList }
 
+    /// The number of the key that is to be made: the first one, or one that follows because gossip is sent with another key than when the newest was made.
+    package func nextCheckpointKey(gossipKey: UInt16) -> UInt64? {
+        guard let newest = checkpointKeyList.last else { return 1 }
+        return newest.gossipKey == gossipKey ? nil : newest.number + 1
+    }
+
     /// Keys that no checkpoint needs, and none that is under way can need.
     package func surplusCheckpointKeys(at time: Timestamp) -> [UInt64] {
         let needed = Set(jobs.flatMap(\.catalog).compactMap(\.seal?.key))

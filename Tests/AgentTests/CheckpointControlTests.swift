@@ -14,7 +14,6 @@ import Transport
 struct CheckpointControlTests {
     /// A job that is suspended with a checkpoint on two nodes.
     private static func suspended(_ agents: [ClusterAgent]) async throws -> (job: JobRecord, entry: CatalogEntry) {
-        for agent in agents { agent.images.seal() }
         let job = try await agents[0].submit("packed")
         try await ClusterBench.until { await agents[0].replica.state.job(job)?.state == .running }
         var record: JobRecord?

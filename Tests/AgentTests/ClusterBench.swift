@@ -143,7 +143,7 @@ final class ClusterAgent: Sendable {
     let replica: Replica
     let hub = ChangeHub()
     let host: SimulatedContainerHost
-    let images = InMemoryCheckpointStore()
+    let images: InMemoryCheckpointStore
     let copies: CopyKeeper
     let copyLeader: CopyLeader
     let store: any StateStoring
@@ -197,6 +197,7 @@ final class ClusterAgent: Sendable {
             patience: .seconds(60)
         )
         self.replica = replica
+        images = InMemoryCheckpointStore { await replica.state.checkpointKeys.last?.number }
         let hub = hub
         await replica.listen { jobs in hub.publish(jobs) }
         let (isAlone, isSettling) = await (replica.isAlone, replica.state.isSettling)
@@ -309,6 +310,7 @@ final class ClusterAgent: Sendable {
             link: link,
             routing: cluster
         )
+        if isAlone { try await CopyLeader.tendKeys(replica, logger: logger, at: now()) }
         try await start(isAlone: isAlone)
     }
 

@@ -21,7 +21,6 @@ final class InMemoryCheckpointStore: CheckpointStore {
         var extractFailures: [RestoreProblem] = []
         var removeFailures: [String] = []
         var gate: Gate?
-        var isSealing = false
         var isLazy = false
         var isFull = false
         var bound = ByteCount.gibibytes(64)
@@ -34,6 +33,14 @@ final class InMemoryCheckpointStore: CheckpointStore {
     }
 
     private let state = Mutex(State())
+    /// The number of the key that is sealed with now; nil while there is none.
+    private let newestKey: @Sendable () async -> UInt64?
+
+    init(newestKey: @escaping @Sendable () async -> UInt64? = { nil }) { self.newestKey = newestKey }
+
+    private func seal(_ job: JobID, _ generation: CheckpointGeneration) async -> ImageSeal? {
+        await newestKey().map { ImageSeal(key: $0, digest: Self.digest(job, generation)) }
+    }
 
     // MARK: What a test plants and reads
 
@@ -77,8 +84,6 @@ final class InMemoryCheckpointStore: CheckpointStore {
     /// Leaves memory out of what it extracts.
     func beLazy() { state.withLock { $0.isLazy = true } }
 
-    /// Seals what is stored from now on, so that it may leave its node.
-    func seal() { state.withLock { $0.isSealing = true } }
     /// Refuses copies with this reason, once.
     func failIncoming(_ reasons: String...) { state.withLock { $0.incomingFailures += reasons } }
     /// Ends a copy that is being sent after its first piece, once for each reason.
@@ -124,8 +129,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
             rawBytes: .mebibytes(64),
             storedBytes: .mebibytes(20),
             ledger: moment.ledger,
-            seal: state.withLock { $0.isSealing }
-                ? ImageSeal(key: 1, digest: Self.digest(request.job, request.generation)) : nil
+            seal: await seal(request.job, request.generation)
         )
         put(record, hasLayer: hasLayer)
         return record
@@ -258,9 +262,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
         ) async throws -> CheckpointRecord {
             var record = try await finish().record
             (record.job, record.generation, record.incarnation) = (job, generation, incarnation)
-            if store.state.withLock({ $0.isSealing }) {
-                record.seal = ImageSeal(key: 1, digest: InMemoryCheckpointStore.digest(job, generation))
-            }
+            record.seal = await store.seal(job, generation)
             store.put(record)
             return record
         }

@@ -278,4 +278,28 @@ struct CopyTests {
         #expect(bench.state.checkpointKeys.map(\.number) == [2])
         #expect("\(bench.state.checkpointKeys)".contains("<32 secret bytes>"))
     }
+
+    @Test("an agent alone has a key before its first job, and registers with it")
+    func keyOfOneAlone() {
+        var bench = Bench()
+        func key(_ number: UInt64, gossipKey: UInt16) -> Command {
+            let secret = SecretBytes([UInt8](repeating: 1, count: 32))
+            return .addCheckpointKey(
+                CheckpointKey(number: number, secret: secret, gossipKey: gossipKey, time: Bench.at(0))
+            )
+        }
+        #expect(bench.state.nextCheckpointKey(gossipKey: 1) == 1)
+        #expect(bench.refusal(key(2, gossipKey: 1))?.code == .stale)
+        #expect(bench.state.version == ClusterState.oldestVersion, "what is refused raises nothing")
+        bench.apply(key(1, gossipKey: 1))
+        #expect(bench.state.version == 4)
+        #expect(bench.state.nextCheckpointKey(gossipKey: 1) == nil)
+        #expect(bench.refusal(.registerNode(Bench.registration(1) { $0.speaks = 3 })) != nil)
+        bench.register(1)
+        #expect(bench.state.nextCheckpointKey(gossipKey: 1) == nil, "the first gossip key brings no other")
+        #expect(bench.state.nextCheckpointKey(gossipKey: 2) == 2)
+        bench.apply(key(2, gossipKey: 2))
+        #expect(bench.state.nextCheckpointKey(gossipKey: 2) == nil)
+        #expect(bench.state.checkpointKeys.map(\.number) == [1, 2])
+    }
 }

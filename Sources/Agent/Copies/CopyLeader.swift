@@ -64,7 +64,7 @@ actor CopyLeader: Service {
         // Before all nodes know of copies there are none.
         guard state.version >= 4, !state.nodes.isEmpty else { return }
         do {
-            try await tendKeys(state)
+            try await Self.tendKeys(replica, logger: logger, at: now())
             // Whether this one still leads is asked only when there is something to say: that costs a round of messages.
             guard !commands(state).isEmpty, await replica.isUpToDate() else { return }
             let commands = commands(await replica.state, suspects: await suspects())
@@ -88,22 +88,26 @@ actor CopyLeader: Service {
     }
 
     /// Makes a key when there is none or the gossip's has changed, and destroys those that nobody needs.
-    private func tendKeys(_ state: ClusterState) async throws {
-        guard let stored = state.keyring else { return }
-        let gossipKey = try GossipKeyring.decode(stored.secret.bytes.span).sendingNumber
-        let newest = state.checkpointKeys.last
-        if newest?.gossipKey != gossipKey {
+    ///
+    /// An agent that is alone does this before anything can be asked of it. So the key's entry stands in the log before that of any job, and
+    /// whoever takes a checkpoint has read it.
+    static func tendKeys(_ replica: Replica, logger: Logger, at time: Timestamp) async throws {
+        let state = await replica.state
+        let sending = try state.keyring.map { try GossipKeyring.decode($0.secret.bytes.span).sendingNumber }
+        // An agent alone has no gossip yet; the key that it makes is the one of the first gossip key that there will be.
+        let gossipKey = sending ?? GossipKeyring.firstNumber
+        if let number = state.nextCheckpointKey(gossipKey: gossipKey) {
             let key = CheckpointKey(
-                number: (newest?.number ?? 0) + 1,
+                number: number,
                 secret: SecretBytes(try SecureRandom.bytes(ClusterState.checkpointKeyByteCount)),
                 gossipKey: gossipKey,
-                time: now()
+                time: time
             )
             if try await replica.propose(.addCheckpointKey(key)).acceptance != nil {
-                logger.notice("checkpoint.key.made", metadata: ["number": "\(key.number)"])
+                logger.notice("checkpoint.key.made", metadata: ["number": "\(number)"])
             }
         }
-        let surplus = state.surplusCheckpointKeys(at: now())
-        if !surplus.isEmpty { try await replica.propose(.dropCheckpointKeys(numbers: surplus, time: now())) }
+        let surplus = state.surplusCheckpointKeys(at: time)
+        if !surplus.isEmpty { try await replica.propose(.dropCheckpointKeys(numbers: surplus, time: time)) }
     }
 }

@@ -14,6 +14,9 @@ package struct GossipKeyring: Sendable, Equatable {
     /// The most bytes of `encoded`.
     package static let encodedByteLimit = 4 + keyLimit * (2 + keyByteCount)
 
+    /// The number of the first key of a keyring.
+    package static let firstNumber: UInt16 = 1
+
     private static let encodingVersion: UInt8 = 1
 
     /// Which key seals what is sent; always one of `keyNumbers`.
@@ -27,12 +30,12 @@ package struct GossipKeyring: Sendable, Equatable {
     /// A keyring of one key that the caller drew; only for keys that are as random as `SecureRandom`'s.
     ///
     /// - Precondition: `key` has `keyByteCount` bytes and `number` is not 0.
-    package init(key: [UInt8], number: UInt16 = 1) {
+    package init(key: [UInt8], number: UInt16 = firstNumber) {
         precondition(key.count == Self.keyByteCount && number != 0, "a key of \(key.count) bytes, number \(number)")
         self.init(sendingNumber: number, keys: [number: key])
     }
 
-    /// A keyring with one new random key, number 1.
+    /// A keyring with one new random key, numbered `firstNumber`.
     /// - Throws: `TLSError` when there is no randomness.
     package static func random() throws -> GossipKeyring {
         GossipKeyring(key: try SecureRandom.bytes(keyByteCount))
