@@ -19,7 +19,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
         var dataDamage: [Key: String] = [:]
         var storeFailures: [String] = []
         var extractFailures: [RestoreProblem] = []
-        var removeFailures: [String] = []
+        var removeFailures: [any Error] = []
         var gate: Gate?
         var isLazy = false
         var isFull = false
@@ -72,7 +72,8 @@ final class InMemoryCheckpointStore: CheckpointStore {
 
     func failStoring(_ reasons: String...) { state.withLock { $0.storeFailures += reasons } }
     func failExtracting(_ problems: RestoreProblem...) { state.withLock { $0.extractFailures += problems } }
-    func failRemoving(_ reasons: String...) { state.withLock { $0.removeFailures += reasons } }
+    /// Fails the next removals with these, and none after them.
+    func failRemoving(_ errors: [any Error]) { state.withLock { $0.removeFailures = errors } }
 
     /// Holds every store until the gate is opened.
     func holdStoring() -> Gate {
@@ -172,7 +173,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
 
     func remove(job: JobID, generation: CheckpointGeneration) async throws {
         let failure = state.withLock { $0.removeFailures.isEmpty ? nil : $0.removeFailures.removeFirst() }
-        if let failure { throw SimulatedContainerHost.PlantedFailure(description: failure) }
+        if let failure { throw failure }
         let key = Key(job: job, generation: generation)
         // What comes to this place later lies on other blocks of the disk.
         state.withLock { state in

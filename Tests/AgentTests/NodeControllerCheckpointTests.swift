@@ -1,6 +1,7 @@
 import Checkpointing
 import ClusterModel
 import ClusterState
+import ImageStore
 import Testing
 
 @testable import Agent
@@ -298,12 +299,33 @@ struct NodeControllerCheckpointTests {
     @Test func aGenerationThatCannotBeDeletedIsTriedAgain() async throws {
         let bench = try await Bench.started()
         let id = try await bench.running(Bench.specification { $0.checkpoint.generations = 1 })
-        bench.images.failRemoving("read-only file system")
+        let failure = SimulatedContainerHost.PlantedFailure(description: "read-only file system")
+        bench.images.failRemoving([failure, failure])
         try await bench.checkpoint(id)
         try await bench.checkpoint(id)
         try await bench.checkpoint(id)
         try await bench.until(id, "only the newest is left") { $0.catalog.count == 1 }
         #expect(bench.images.generations(of: id) == [3])
+        #expect(bench.log.text.split(separator: "\n").count { $0.contains("checkpoint.remove.failed") } == 1)
+        await bench.stop()
+    }
+
+    @Test func aGenerationThatIsBeingReadIsDeletedLaterAndNobodyIsWarned() async throws {
+        let bench = try await Bench.started()
+        let id = try await bench.running(Bench.specification { $0.checkpoint.generations = 1 })
+        await bench.quiet()
+        try await bench.checkpoint(id)
+        await bench.quiet()
+        // More often than there are changes.
+        bench.images.failRemoving(Array(repeating: ImageStoreError(.busy, "it is being read"), count: 100))
+        try await bench.checkpoint(id)
+        await bench.quiet()
+        #expect(bench.images.generations(of: id) == [1, 2])
+        #expect(bench.log.text.contains("checkpoint.remove.postponed"))
+        bench.images.failRemoving([])
+        await bench.controller.collectRetired(await bench.replica.state)
+        #expect(bench.images.generations(of: id) == [2])
+        #expect(!bench.log.text.contains("checkpoint.remove.failed"))
         await bench.stop()
     }
 

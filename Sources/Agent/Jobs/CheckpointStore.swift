@@ -24,7 +24,7 @@ protocol CheckpointStore: Sendable {
         lazily: Bool
     ) async throws -> ExtractedImages
     func markDamaged(job: JobID, generation: CheckpointGeneration, reason: String) async throws
-    /// Deletes a generation; one that is not there is no error.
+    /// Deletes a generation; one that is not there is no error. Throws an `ImageStoreError`; `busy` while it is being read.
     func remove(job: JobID, generation: CheckpointGeneration) async throws
     /// Whether the files of a generation are here, good or not.
     func contains(job: JobID, generation: CheckpointGeneration) async -> Bool

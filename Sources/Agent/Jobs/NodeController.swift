@@ -2,6 +2,7 @@ import Checkpointing
 import ClusterModel
 import ClusterState
 import CoreMetrics
+import ImageStore
 import Logging
 import Metrics
 import QoS
@@ -116,6 +117,8 @@ actor NodeController {
     var grantsReported: Set<JobID> = []
     /// Set when a change could not be made durable; nil again after one could.
     private var writeProblem: String?
+    /// Files that could not be deleted, of which people were told.
+    private var removalsFailed: Set<RetiringFiles> = []
     var isStopping = false
 
     /// A container, its last counters, and the limits that are written to its cgroup.
@@ -203,6 +206,7 @@ actor NodeController {
             }
             group.addTask(name: "node.tick") { await self.tickUntilCancelled() }
             group.addTask(name: "node.fence") { await self.fenceUntilCancelled() }
+            group.addTask(name: "node.retired") { await self.collectUntilCancelled() }
             await group.waitForAll()
         }
         isStopping = true
@@ -234,6 +238,16 @@ actor NodeController {
         while !Task.isCancelled {
             if fence.mustEnd { endFenced(await replica.state) }
             try? await Task.sleep(for: min(settings.period, .milliseconds(500)))
+        }
+    }
+
+    /// Tries again to delete what could not be deleted: nothing else may change here for long.
+    ///
+    /// Not with the samples: large files take their time.
+    private func collectUntilCancelled() async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: settings.period)
+            await collectRetired(await replica.state)
         }
     }
 
@@ -394,10 +408,14 @@ actor NodeController {
         return record.state == .completed && ended <= deadline
     }
 
-    private func collectRetired(_ state: ClusterState) async {
-        for (job, generation) in state.retiringCheckpoints
-        where operations[job]?.kind != .restore {
+    /// Deletes the files of checkpoints that nobody wants any more; what cannot be deleted now is tried again with the next change, and after each period.
+    func collectRetired(_ state: ClusterState) async {
+        guard !isStopping else { return }
+        let retiring = state.retiringCheckpoints
+        removalsFailed.formIntersection(retiring.map(RetiringFiles.init))
+        for (job, generation) in retiring where operations[job]?.kind != .restore {
             guard let entry = state.job(job)?.checkpoint(generation), entry.holders.contains(node) else { continue }
+            let metadata: Logger.Metadata = ["job": "\(job)", "generation": "\(generation)"]
             do {
                 try await images.remove(job: job, generation: generation)
                 try await replica.propose(
@@ -405,12 +423,23 @@ actor NodeController {
                         ? .checkpointRetired(job: job, generation: generation)
                         : .copyGone(job: job, generation: generation, node: node, time: now())
                 )
+            } catch let error as ImageStoreError where error.code == .busy {
+                // Another node or a check reads it to the end: that happens every day.
+                logger.debug("checkpoint.remove.postponed", metadata: metadata)
             } catch {
+                // Once is enough for people: it may stay so for days.
+                guard removalsFailed.insert(RetiringFiles(job: job, generation: generation)).inserted else { continue }
                 logger.warning(
                     "checkpoint.remove.failed",
-                    metadata: ["job": "\(job)", "generation": "\(generation)", "error": "\(error)"]
+                    metadata: metadata.merging(["error": "\(error)"]) { $1 }
                 )
             }
         }
     }
+}
+
+/// Files of a checkpoint that are to be deleted.
+private struct RetiringFiles: Hashable {
+    var job: JobID
+    var generation: CheckpointGeneration
 }
