@@ -76,13 +76,16 @@ package enum CopyTransferEvent: Sendable, Equatable {
     case rejected(reason: String)
     /// Some region does not open, and it may lie in data that was here before: all of it is to come.
     case sharedIsWrong
+    /// What came before the index does not belong where it was put: all is to come.
+    case earlyIsOfNoUse(number: Int)
     /// Nobody wants it any more.
     case cancelled
 }
 
 /// One copy of one checkpoint on its way here: from whichever holder has it, going on at another one where the last one stopped.
 ///
-/// Copies are the same byte for byte, so what came from one source is continued from the next. When all is there, every region is opened; where one
+/// Some of it may have come while its checkpoint was still being written. Copies are the same byte for byte, so what came from one source is continued
+/// from the next. When all is there, every region is opened; where one
 /// does not, and several sources had a part in it, each is asked alone for all of it, so that the bad one is found.
 package struct CopyTransfer: Sendable {
     private enum State: Sendable, Equatable {
@@ -103,6 +106,8 @@ package struct CopyTransfer: Sendable {
     private var offset: UInt64 = 0
     /// Sources whose bytes are among what came.
     private var contributors: [Int] = []
+    /// Whether part of it came while the checkpoint was being written.
+    private var hasEarly = false
     /// Whether only one source may contribute from now on.
     private var isSingle = false
     private var next = 0
@@ -112,10 +117,20 @@ package struct CopyTransfer: Sendable {
     private var effects: [CopyTransferEffect] = []
 
     /// Begins with the first source; each may be there once.
-    package init(sources: [NodeID], limits: CopyTransferLimits = CopyTransferLimits(), now: ContinuousClock.Instant) {
+    ///
+    /// `early` says how many bytes of the data came before, and from which node; they count when that is one of the sources.
+    package init(
+        sources: [NodeID],
+        early: (source: NodeID, byteCount: UInt64)? = nil,
+        limits: CopyTransferLimits = CopyTransferLimits(),
+        now: ContinuousClock.Instant
+    ) {
         (self.sources, self.limits) = (sources, limits)
         failures = Array(repeating: 0, count: sources.count)
         isExcluded = Array(repeating: false, count: sources.count)
+        if let early, early.byteCount > 0, let source = sources.firstIndex(of: early.source) {
+            (offset, contributors, next, hasEarly) = (early.byteCount, [source], source, true)
+        }
         ask(now: now)
     }
 
@@ -158,6 +173,10 @@ package struct CopyTransfer: Sendable {
         case (.storing, .sharedIsWrong):
             startAgain()
             ask(now: now)
+        case (.asking, .earlyIsOfNoUse(self.number)):
+            effects.append(.hangUp)
+            startAgain()
+            ask(now: now)
         default: break
         }
     }
@@ -182,10 +201,11 @@ package struct CopyTransfer: Sendable {
     }
 
     private mutating func rejected(_ reason: String, now: ContinuousClock.Instant) {
-        if contributors.count == 1, let only = contributors.first {
+        // What a source gave then is not what it has now: that is asked for before anyone is blamed.
+        if !hasEarly, contributors.count == 1, let only = contributors.first {
             return sourceIsWrong(only, reason, now: now)
         }
-        isSingle = true
+        if contributors.count > 1 { isSingle = true }
         startAgain()
         ask(now: now)
     }
@@ -211,6 +231,7 @@ package struct CopyTransfer: Sendable {
         effects.append(.discard)
         offset = 0
         contributors = []
+        hasEarly = false
     }
 
     private mutating func pause(now: ContinuousClock.Instant) {

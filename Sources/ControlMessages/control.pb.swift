@@ -180,6 +180,9 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
 
   /// MigrationFramesRequest -> stream of MigrationFramesReply
   case migrationFrames // = 112
+
+  /// CopyOfferRequest -> CopyOfferReply
+  case copyOffer // = 113
   case UNRECOGNIZED(Int)
 
   package init() {
@@ -238,6 +241,7 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case 110: self = .migrationFetch
     case 111: self = .migrationPages
     case 112: self = .migrationFrames
+    case 113: self = .copyOffer
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -294,6 +298,7 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     case .migrationFetch: return 110
     case .migrationPages: return 111
     case .migrationFrames: return 112
+    case .copyOffer: return 113
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -350,6 +355,7 @@ package nonisolated enum WireMethod: SwiftProtobuf.Enum, Swift.CaseIterable {
     .migrationFetch,
     .migrationPages,
     .migrationFrames,
+    .copyOffer,
   ]
 
 }
@@ -3083,7 +3089,7 @@ package nonisolated struct WireJobMigration: Sendable {
 fileprivate nonisolated let _protobuf_package = "godwit.v1"
 
 nonisolated extension WireMethod: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{1}METHOD_NODE_CORDON\0\u{1}METHOD_NODE_DRAIN\0\u{1}METHOD_NODE_UNDRAIN\0\u{1}METHOD_NODE_REMOVE\0\u{1}METHOD_NODE_LEAVE\0\u{2}\u{8}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{1}METHOD_JOB_MIGRATE\0\u{2}\u{5}METHOD_CLUSTER_MEMBERS\0\u{1}METHOD_CLUSTER_VOTERS\0\u{1}METHOD_CLUSTER_EVENTS\0\u{1}METHOD_KEYRING_LIST\0\u{1}METHOD_KEYRING_ROTATE\0\u{1}METHOD_CERTIFICATE_REVOKE\0\u{1}METHOD_REVOCATION_LIST\0\u{1}METHOD_AUTHORITY_ADD\0\u{1}METHOD_AUTHORITY_REMOVE\0\u{1}METHOD_AUTHORITY_LIST\0\u{2}\u{7}METHOD_CHECKPOINT_LIST\0\u{1}METHOD_CHECKPOINT_SHOW\0\u{1}METHOD_CHECKPOINT_VERIFY\0\u{1}METHOD_CHECKPOINT_EXPORT\0\u{1}METHOD_CHECKPOINT_IMPORT\0\u{1}METHOD_CHECKPOINT_REMOVE\0\u{2}\u{b}METHOD_ECHO\0\u{2}$METHOD_RAFT\0\u{1}METHOD_PROPOSE\0\u{1}METHOD_JOIN\0\u{2}\u{2}METHOD_GOSSIP_EXCHANGE\0\u{1}METHOD_PEER_PING\0\u{1}METHOD_FORWARD\0\u{1}METHOD_RENEW\0\u{1}METHOD_COPY_FETCH\0\u{1}METHOD_COPY_CHECK\0\u{1}METHOD_MIGRATION_FETCH\0\u{1}METHOD_MIGRATION_PAGES\0\u{1}METHOD_MIGRATION_FRAMES\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METHOD_UNSPECIFIED\0\u{1}METHOD_STATUS\0\u{1}METHOD_NODE_LIST\0\u{1}METHOD_NODE_SHOW\0\u{1}METHOD_NODE_CORDON\0\u{1}METHOD_NODE_DRAIN\0\u{1}METHOD_NODE_UNDRAIN\0\u{1}METHOD_NODE_REMOVE\0\u{1}METHOD_NODE_LEAVE\0\u{2}\u{8}METHOD_JOB_SUBMIT\0\u{1}METHOD_JOB_PLAN\0\u{1}METHOD_JOB_LIST\0\u{1}METHOD_JOB_SHOW\0\u{1}METHOD_JOB_WATCH\0\u{1}METHOD_JOB_EXPLAIN\0\u{1}METHOD_JOB_LOGS\0\u{1}METHOD_JOB_CHECKPOINT\0\u{1}METHOD_JOB_RESTORE\0\u{1}METHOD_JOB_RESIZE\0\u{1}METHOD_JOB_CANCEL\0\u{1}METHOD_JOB_MIGRATE\0\u{2}\u{5}METHOD_CLUSTER_MEMBERS\0\u{1}METHOD_CLUSTER_VOTERS\0\u{1}METHOD_CLUSTER_EVENTS\0\u{1}METHOD_KEYRING_LIST\0\u{1}METHOD_KEYRING_ROTATE\0\u{1}METHOD_CERTIFICATE_REVOKE\0\u{1}METHOD_REVOCATION_LIST\0\u{1}METHOD_AUTHORITY_ADD\0\u{1}METHOD_AUTHORITY_REMOVE\0\u{1}METHOD_AUTHORITY_LIST\0\u{2}\u{7}METHOD_CHECKPOINT_LIST\0\u{1}METHOD_CHECKPOINT_SHOW\0\u{1}METHOD_CHECKPOINT_VERIFY\0\u{1}METHOD_CHECKPOINT_EXPORT\0\u{1}METHOD_CHECKPOINT_IMPORT\0\u{1}METHOD_CHECKPOINT_REMOVE\0\u{2}\u{b}METHOD_ECHO\0\u{2}$METHOD_RAFT\0\u{1}METHOD_PROPOSE\0\u{1}METHOD_JOIN\0\u{2}\u{2}METHOD_GOSSIP_EXCHANGE\0\u{1}METHOD_PEER_PING\0\u{1}METHOD_FORWARD\0\u{1}METHOD_RENEW\0\u{1}METHOD_COPY_FETCH\0\u{1}METHOD_COPY_CHECK\0\u{1}METHOD_MIGRATION_FETCH\0\u{1}METHOD_MIGRATION_PAGES\0\u{1}METHOD_MIGRATION_FRAMES\0\u{1}METHOD_COPY_OFFER\0")
 }
 
 nonisolated extension WireFailure: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {

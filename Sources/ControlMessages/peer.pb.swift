@@ -304,6 +304,10 @@ package nonisolated struct WireCopyFetchRequest: Sendable {
   /// generation, as the whole data files; `offset` counts over all that comes.
   package var held: [UInt32] = []
 
+  /// It is being written by the callee, after whose offer this is asked: wanted are the bytes of its own data file as they become known, without index
+  /// and lengths; the digest is empty. The stream ends without an error when the checkpoint is whole, whatever has been sent by then.
+  package var growing: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -323,6 +327,34 @@ package nonisolated struct WireCopyFetchReply: Sendable {
   package var index: Data = Data()
 
   package var data: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// The caller writes a checkpoint, sealed, and the callee is probably among the nodes that will be asked to keep it: it may fetch what is written meanwhile.
+package nonisolated struct WireCopyOfferRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var job: String = String()
+
+  package var generation: UInt32 = 0
+
+  /// the caller's history; absent: 0
+  package var lineage: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct WireCopyOfferReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1216,7 +1248,7 @@ nonisolated extension WireRenewReply: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireCopyFetchRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".CopyFetchRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}generation\0\u{3}index_sha256\0\u{1}offset\0\u{1}urgent\0\u{1}lineage\0\u{1}held\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}generation\0\u{3}index_sha256\0\u{1}offset\0\u{1}urgent\0\u{1}lineage\0\u{1}held\0\u{1}growing\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1231,6 +1263,7 @@ nonisolated extension WireCopyFetchRequest: SwiftProtobuf.Message, SwiftProtobuf
       case 5: try { try decoder.decodeSingularBoolField(value: &self.urgent) }()
       case 6: try { try decoder.decodeSingularFixed64Field(value: &self.lineage) }()
       case 7: try { try decoder.decodeRepeatedUInt32Field(value: &self.held) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.growing) }()
       default: break
       }
     }
@@ -1258,6 +1291,9 @@ nonisolated extension WireCopyFetchRequest: SwiftProtobuf.Message, SwiftProtobuf
     if !self.held.isEmpty {
       try visitor.visitPackedUInt32Field(value: self.held, fieldNumber: 7)
     }
+    if self.growing != false {
+      try visitor.visitSingularBoolField(value: self.growing, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1269,6 +1305,7 @@ nonisolated extension WireCopyFetchRequest: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.urgent != rhs.urgent {return false}
     if lhs.lineage != rhs.lineage {return false}
     if lhs.held != rhs.held {return false}
+    if lhs.growing != rhs.growing {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1314,6 +1351,65 @@ nonisolated extension WireCopyFetchReply: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.dataLength != rhs.dataLength {return false}
     if lhs.index != rhs.index {return false}
     if lhs.data != rhs.data {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCopyOfferRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CopyOfferRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}job\0\u{1}generation\0\u{1}lineage\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.job) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.generation) }()
+      case 3: try { try decoder.decodeSingularFixed64Field(value: &self.lineage) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.job.isEmpty {
+      try visitor.visitSingularStringField(value: self.job, fieldNumber: 1)
+    }
+    if self.generation != 0 {
+      try visitor.visitSingularUInt32Field(value: self.generation, fieldNumber: 2)
+    }
+    if self.lineage != 0 {
+      try visitor.visitSingularFixed64Field(value: self.lineage, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCopyOfferRequest, rhs: WireCopyOfferRequest) -> Bool {
+    if lhs.job != rhs.job {return false}
+    if lhs.generation != rhs.generation {return false}
+    if lhs.lineage != rhs.lineage {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireCopyOfferReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CopyOfferReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: WireCopyOfferReply, rhs: WireCopyOfferReply) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

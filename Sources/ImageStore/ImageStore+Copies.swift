@@ -27,19 +27,18 @@ extension ImageStore {
         }
     }
 
-    /// Begins to take in a copy of a checkpoint that another node has, with the seal that the cluster's catalog knows.
+    /// Begins to take in a copy of a checkpoint that another node has, or is writing.
     ///
     /// With `sharing`, data of earlier generations that is here need not come again.
     package func incoming(
         _ job: JobID,
         _ generation: CheckpointGeneration,
-        seal: ImageSeal,
         sharing: Bool = true
     ) async throws -> IncomingImage {
         let place = try place(job, generation)
         return try await WorkerThreads.run { _ in
             try self.beginChanging(place)
-            do { return try IncomingImage(self, place, seal, sharing: sharing) } catch {
+            do { return try IncomingImage(self, place, sharing: sharing) } catch {
                 self.endChanging(place)
                 throw error
             }
@@ -100,6 +99,8 @@ package final class OutgoingImage: Sendable {
 }
 
 /// A copy that arrives: nothing of it is a checkpoint before `finish` has looked at every byte.
+///
+/// Its own data may come before its index, from the first byte on: that is how a checkpoint is taken in that is still being written elsewhere.
 package final class IncomingImage: Sendable {
     private struct State {
         var index: [UInt8]?
@@ -108,20 +109,25 @@ package final class IncomingImage: Sendable {
         var dataLength: UInt64 { parts.last?.range.upperBound ?? 0 }
         /// Bytes of data that belongs to it and was here before.
         var spared: UInt64 = 0
+        /// Bytes of its own data that came before the index.
+        var early: UInt64 = 0
+        /// How many of them are the first that are to come.
+        var kept: UInt64 = 0
         var isOver = false
     }
     private let store: ImageStore
     private let place: CheckpointPlace
-    private let seal: ImageSeal
     private let data: PositionedFile
     private let state = Mutex(State())
     /// Bytes of data that belongs to it and need not come; known once it has begun.
     package var spared: UInt64 { state.withLock { $0.spared } }
+    /// Bytes that came before the index and need not come again; known once it has begun.
+    package var kept: UInt64 { state.withLock { $0.kept } }
     /// Generations whose data is here and need not come.
     package let held: [CheckpointGeneration]
 
-    fileprivate init(_ store: ImageStore, _ place: CheckpointPlace, _ seal: ImageSeal, sharing: Bool) throws {
-        (self.store, self.place, self.seal) = (store, place, seal)
+    fileprivate init(_ store: ImageStore, _ place: CheckpointPlace, sharing: Bool) throws {
+        (self.store, self.place) = (store, place)
         guard !FileSystem.exists(place.path) else {
             throw ImageStoreError(
                 .alreadyExists,
@@ -147,10 +153,10 @@ package final class IncomingImage: Sendable {
         "The copy of checkpoint \(place.generation) of job \(place.job) was not stored"
     }
 
-    /// Takes the index, looks whether it is the one of the catalog and whether there is room, and gives the bytes of data that belong to it.
+    /// Takes the index, looks whether it is the one that the catalog knows and whether there is room, and gives the bytes of data that belong to it.
     ///
     /// - Throws: `ImageStoreError`: `damaged` when whoever sent it has another one, `noSpace` when the disk is too full.
-    package func begin(index bytes: [UInt8]) async throws -> UInt64 {
+    package func begin(index bytes: [UInt8], seal: ImageSeal) async throws -> UInt64 {
         try await WorkerThreads.run { [self] _ in
             guard try ImageSealing.digest(of: bytes) == seal.digest else {
                 throw ImageStoreError.damaged(place, "its index is not the one that the catalog knows")
@@ -165,6 +171,9 @@ package final class IncomingImage: Sendable {
                     place,
                     "its index belongs to checkpoint \(index.generation) of job \(index.job)"
                 )
+            }
+            guard state.withLock({ $0.early }) <= index.dataLength else {
+                throw ImageStoreError.damaged(place, "more data came before its index than that says")
             }
             let needed = Set(index.sources.map(\.generation))
             for generation in held where !needed.contains(generation) {
@@ -182,7 +191,11 @@ package final class IncomingImage: Sendable {
             }
             parts.append((data, end..<end + index.dataLength))
             let spared = index.sources.reduce(UInt64(0)) { held.contains($1.generation) ? $0 + $1.dataLength : $0 }
-            state.withLock { ($0.index, $0.parts, $0.spared) = (bytes, parts, spared) }
+            state.withLock { state in
+                (state.index, state.parts, state.spared) = (bytes, parts, spared)
+                // Data of earlier generations comes first, where it is not here.
+                state.kept = missing.isEmpty ? state.early : 0
+            }
             return end + index.dataLength
         }
     }
@@ -199,9 +212,12 @@ package final class IncomingImage: Sendable {
     }
 
     /// Writes bytes of the data file; those beyond what the index says are refused.
+    ///
+    /// Before the index they are its own data, without a gap.
     package func write(_ bytes: [UInt8], at offset: UInt64) async throws {
         try await WorkerThreads.run { [self] _ in
-            let (parts, length) = state.withLock { ($0.parts, $0.dataLength) }
+            let (hasBegun, parts, length) = state.withLock { ($0.index != nil, $0.parts, $0.dataLength) }
+            guard hasBegun else { return try writeEarly(bytes, at: offset) }
             guard offset <= length, UInt64(bytes.count) <= length - offset else {
                 throw ImageStoreError.damaged(place, "more data came than its index says")
             }
@@ -221,6 +237,19 @@ package final class IncomingImage: Sendable {
                 throw ImageStoreError.system(error, doing: Self.task(place))
             }
         }
+    }
+
+    private func writeEarly(_ bytes: [UInt8], at offset: UInt64) throws {
+        guard state.withLock({ $0.early }) == offset else {
+            throw ImageStoreError.damaged(place, "data came out of order before its index")
+        }
+        // How much will come is not known.
+        try checkSpace(for: UInt64(bytes.count))
+        do { try unsafe bytes.withUnsafeBytes { try unsafe data.write($0, at: offset) } } catch let error as SystemError
+        {
+            throw ImageStoreError.system(error, doing: Self.task(place))
+        }
+        state.withLock { $0.early += UInt64(bytes.count) }
     }
 
     /// Opens every region, makes the copy durable and gives it its name.

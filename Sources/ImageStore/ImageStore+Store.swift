@@ -11,12 +11,25 @@ extension ImageStore {
     ///
     /// With `sharing`, regions that the job's newest good generation has too are not stored again: the new one keeps its data files under names of
     /// its own, so that either can be removed without the other.
-    package func store(_ source: ImageSource, sharing: Bool = false) async throws -> CheckpointRecord {
+    ///
+    /// `onGrowing` is called, on a thread of the store's, when ``growing(_:_:)`` begins to give the data; never for an image that is not sealed.
+    package func store(
+        _ source: ImageSource,
+        sharing: Bool = false,
+        onGrowing: @escaping @Sendable () -> Void = {}
+    ) async throws -> CheckpointRecord {
         let place = try place(source.job, source.generation)
         let began = ContinuousClock.now
         return try await WorkerThreads.run { cancellation in
             try self.changing(place) {
-                try self.storeNow(source, sharing: sharing, at: place, began: began, cancellation: cancellation)
+                try self.storeNow(
+                    source,
+                    sharing: sharing,
+                    at: place,
+                    began: began,
+                    cancellation: cancellation,
+                    onGrowing: onGrowing
+                )
             }
         }
     }
@@ -26,7 +39,8 @@ extension ImageStore {
         sharing: Bool,
         at place: CheckpointPlace,
         began: ContinuousClock.Instant,
-        cancellation: CancellationFlag
+        cancellation: CancellationFlag,
+        onGrowing: () -> Void
     ) throws -> CheckpointRecord {
         guard !FileSystem.exists(place.path) else {
             throw ImageStoreError(
@@ -41,11 +55,17 @@ extension ImageStore {
             try makeFolders(for: place)
             try observer?(.partialCreated)
             let base = sharing ? try sharedBase(of: source, files, for: place) : nil
-            let record = try ImageWriter(store: self, source: source, place: place, files: files, base: base)
-                .write(began: began, cancellation: cancellation)
+            let writer = try ImageWriter(store: self, source: source, place: place, files: files, base: base)
+            if let image = writer.growing {
+                growing.withLock { $0[place] = image }
+                onGrowing()
+            }
+            let record = try writer.write(began: began, cancellation: cancellation)
             try publish(place)
+            endGrowing(place, isWhole: true)
             return record
         } catch {
+            endGrowing(place, isWhole: false)
             // The error that led here says more than one of the clean-up.
             try? FileSystem.removeAll(place.path)
             giveUp(place)
@@ -129,6 +149,8 @@ private final class ImageWriter: Sendable {
     private let data: PositionedFile
     /// Nil while the cluster has no checkpoint key.
     private let sealing: ImageSealing?
+    /// For those who read it meanwhile; nil when it is not sealed.
+    let growing: GrowingImage?
     /// What earlier generations have.
     private let base: SharedBase?
     private let end = Atomic(UInt64(DataFileHeader.length))
@@ -145,6 +167,7 @@ private final class ImageWriter: Sendable {
         regions = Mutex(Array(repeating: [], count: files.count))
         data = try PositionedFile("\(place.partialPath)/data", O_RDWR | O_CREAT | O_EXCL)
         try data.setMode(0o600)
+        growing = sealing == nil ? nil : GrowingImage(data)
         try store.observer?(.dataCreated)
     }
 
@@ -156,6 +179,7 @@ private final class ImageWriter: Sendable {
             taken: source.taken
         ).encoded()
         try unsafe header.withUnsafeBytes { try unsafe data.write($0, at: 0) }
+        growing?.wrote(0..<UInt64(DataFileHeader.length))
         let configuration = store.configuration
         try SharedWork(chunks(), cancellation: cancellation).forEach(
             threads: configuration.workerThreads,
@@ -260,6 +284,7 @@ private final class ImageWriter: Sendable {
             if let placed { made[index] = placed }
         }
         try unsafe data.write(UnsafeRawBufferPointer(rebasing: tool.output[..<length]), at: start)
+        growing?.wrote(start..<start + UInt64(length))
         regions.withLock { $0[chunk.file] += made }
         try store.observer?(.dataWritten(end: start + UInt64(length)))
     }

@@ -19,6 +19,8 @@ package final class ImageStore: Sendable {
     private let lock: PositionedFile
     /// Checkpoints in use: a count of readers, or -1 for one that is being changed.
     private let uses = Mutex<[CheckpointPlace: Int]>([:])
+    /// Checkpoints that are being written and can be read meanwhile.
+    let growing = Mutex<[CheckpointPlace: GrowingImage]>([:])
     /// Held while a job's folder comes or goes, so that none goes in which something is about to be made.
     private let folders = Mutex(())
 

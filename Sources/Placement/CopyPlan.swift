@@ -42,6 +42,32 @@ package struct CopyPlan: Sendable {
         return commands
     }
 
+    /// The nodes that will most likely be asked to keep the checkpoint that a job is taking; none where it wants no copies.
+    ///
+    /// What the leader sees by then may be another state; it alone decides.
+    package func likelyHolders(
+        of job: JobRecord,
+        taking generation: CheckpointGeneration,
+        in state: ClusterState,
+        now: Timestamp
+    ) -> [NodeID] {
+        guard let home = job.node else { return [] }
+        var view = View(state, suspects: [], now: now, plan: self)
+        let entry = CatalogEntry(
+            generation: generation,
+            taken: now,
+            node: home,
+            incarnation: job.incarnation,
+            frozen: .zero,
+            total: .zero,
+            raw: .zero,
+            stored: .zero,
+            consumed: .zero,
+            completedIterations: 0
+        )
+        return view.choose(job.specification.checkpoint.replicas, for: entry, of: job, beside: [home])
+    }
+
     private func commands(for job: JobRecord, _ view: inout View) -> [Command] {
         let count = job.specification.checkpoint.replicas + 1
         var commands: [Command] = []
@@ -130,7 +156,7 @@ package struct CopyPlan: Sendable {
         }
 
         /// The best nodes for more copies: where the job asks for another site one of those first, else those at the site of the first copy
-        /// and no others; of these the ones that keep least.
+        /// and no others; of these the ones that have the generation before, of which they need not get what is the same, then those that keep least.
         mutating func choose(
             _ count: Int,
             for entry: CatalogEntry,
@@ -138,6 +164,7 @@ package struct CopyPlan: Sendable {
             beside present: [NodeID]
         ) -> [NodeID] {
             let home = nodes[entry.node]?.site ?? present.compactMap { nodes[$0]?.site }.first
+            let earlier = job.catalog.last { $0.state == .complete && $0.generation < entry.generation }?.holders ?? []
             var chosen: [NodeID] = []
             var sites = Set(present.compactMap { nodes[$0]?.site })
             while chosen.count < count {
@@ -148,7 +175,7 @@ package struct CopyPlan: Sendable {
                         && !chosen.contains(record.node) && entry.copies?.declined.contains(record.node) != true
                         && fetching[record.node, default: 0] < plan.limitForNode
                         && (job.specification.checkpoint.otherSite || record.site == home)
-                }.min { key($0, job, home, wantsOther) < key($1, job, home, wantsOther) }
+                }.min { key($0, job, home, wantsOther, earlier) < key($1, job, home, wantsOther, earlier) }
                 guard let best else { break }
                 chosen.append(best.node)
                 sites.insert(best.site)
@@ -162,11 +189,15 @@ package struct CopyPlan: Sendable {
             _ record: NodeRecord,
             _ job: JobRecord,
             _ home: SiteID?,
-            _ wantsOther: Bool
-        ) -> (Int, Int64, UInt64, String) {
+            _ wantsOther: Bool,
+            _ earlier: [NodeID]
+        ) -> (Int, Int, Int64, UInt64, String) {
             let isHome = record.site == home
             let seed = TieBreak.mix(TieBreak.hash(job.id.rawValue), TieBreak.hash(record.node.rawValue))
-            return (isHome == wantsOther ? 1 : 0, stored[record.node] ?? 0, seed, record.node.rawValue)
+            let hasEarlier = earlier.contains(record.node)
+            return (
+                isHome == wantsOther ? 1 : 0, hasEarlier ? 0 : 1, stored[record.node] ?? 0, seed, record.node.rawValue
+            )
         }
     }
 }

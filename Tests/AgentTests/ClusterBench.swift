@@ -214,6 +214,7 @@ final class ClusterAgent: Sendable {
         var copySettings = CopySettings()
         copySettings.sweepPeriod = .milliseconds(100)
         copySettings.retry = .milliseconds(100)
+        copySettings.earlyPatience = .milliseconds(100)
         copySettings.limits.pause = .milliseconds(20)
         copySettings.scrubPeriod = .milliseconds(500)
         copies = CopyKeeper(

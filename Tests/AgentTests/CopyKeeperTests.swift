@@ -105,6 +105,41 @@ struct CopyKeeperTests {
         await bench.end()
     }
 
+    @Test("what is written of a checkpoint is taken in meanwhile, and need not come again")
+    func whileItIsWritten() async throws {
+        try await ClusterBench.with(["a", "b", "c"]) { _, agents in
+            let (job, home) = try await Self.running("growing", on: agents)
+            let gate = home.images.holdStoring()
+            async let taken = Self.taken(job, on: agents)
+            // It is far from whole, and one of the others has all that there is.
+            let others = agents.filter { $0.node != home.node }
+            try await ClusterBench.until { others.contains { $0.images.comingBytes == 400_000 } }
+            #expect(home.images.readOffsets.isEmpty)
+            gate.open()
+            let entry = try await taken
+            _ = try await Self.copied(job, entry.generation, to: 2, among: agents)
+            #expect(home.images.readOffsets.min() == 400_000, "\(home.images.readOffsets)")
+        }
+    }
+
+    @Test("what came early of a checkpoint that was given up, or that others keep, goes")
+    func earlyForNothing() async throws {
+        try await ClusterBench.with(["a", "b"]) { _, agents in
+            let (job, home) = try await Self.running("vain", on: agents)
+            let other = try #require(agents.first { $0.node != home.node })
+            let gate = home.images.holdStoring()
+            home.images.failStoring("planted")
+            async let taken = Self.taken(job, on: agents)
+            try await ClusterBench.until { other.images.comingBytes == 400_000 }
+            gate.open()
+            let entry = try await taken
+            #expect(entry.generation.rawValue > 1)
+            _ = try await Self.copied(job, entry.generation, to: 2, among: agents)
+            try await ClusterBench.until { other.images.comingBytes == 0 }
+            #expect(other.images.generations(of: job) == [entry.generation.rawValue])
+        }
+    }
+
     @Test("a node without a copy fetches one for a restore, and then has it")
     func fetchedForRestore() async throws {
         try await ClusterBench.with(["a", "b", "c"]) { _, agents in
@@ -128,12 +163,13 @@ struct CopyKeeperTests {
             let (job, home) = try await Self.running("declined", on: agents)
             let others = agents.filter { $0.node != home.node }
             // Whichever is asked first has no room.
-            for other in others { other.images.failIncoming("no room") }
+            for other in others { other.images.refuseIncoming("no room") }
             let entry = try await Self.taken(job, on: agents)
             try await ClusterBench.until {
                 await agents[0].replica.state.job(job)?.checkpoint(entry.generation)?.copies?.declined.count == 2
             }
             // The next generation is asked for anew, and there is room by now.
+            for other in others { other.images.refuseIncoming(nil) }
             let next = try await Self.taken(job, on: agents)
             _ = try await Self.copied(job, next.generation, to: 2, among: agents)
         }

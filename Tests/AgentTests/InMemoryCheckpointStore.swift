@@ -21,11 +21,14 @@ final class InMemoryCheckpointStore: CheckpointStore {
         var extractFailures: [RestoreProblem] = []
         var removeFailures: [any Error] = []
         var gate: Gate?
+        var growing: [Key: Growing] = [:]
         var isLazy = false
         var isFull = false
         var bound = ByteCount.gibibytes(64)
-        var incomingFailures: [String] = []
+        var incomingRefusal: String?
         var foreign: Set<Key> = []
+        /// What is being taken in.
+        var coming: [Key: UInt64] = [:]
         var rotten: Set<Key> = []
         var indexLength: Int?
         var readFailures: [String] = []
@@ -85,12 +88,14 @@ final class InMemoryCheckpointStore: CheckpointStore {
     /// Leaves memory out of what it extracts.
     func beLazy() { state.withLock { $0.isLazy = true } }
 
-    /// Refuses copies with this reason, once.
-    func failIncoming(_ reasons: String...) { state.withLock { $0.incomingFailures += reasons } }
+    /// Refuses copies with this reason, until it is nil.
+    func refuseIncoming(_ reason: String?) { state.withLock { $0.incomingRefusal = reason } }
     /// Ends a copy that is being sent after its first piece, once for each reason.
     func failReading(_ reasons: String...) { state.withLock { $0.readFailures += reasons } }
     /// From where on data were read to be sent.
     var readOffsets: [UInt64] { state.withLock { $0.readOffsets } }
+    /// Bytes of copies that are being taken in.
+    var comingBytes: UInt64 { state.withLock { $0.coming.values.reduce(0, +) } }
     /// Puts something else in the place of a generation.
     func exchange(_ job: JobID, _ generation: UInt32) {
         state.withLock { _ = $0.foreign.insert(Key(job: job, generation: .init(rawValue: generation))) }
@@ -115,8 +120,18 @@ final class InMemoryCheckpointStore: CheckpointStore {
         _ request: CheckpointRequest,
         folders: CheckpointFolders,
         hasLayer: Bool,
-        moment: CheckpointMoment
+        moment: CheckpointMoment,
+        onGrowing: @escaping @Sendable () -> Void
     ) async throws -> CheckpointRecord {
+        let key = Key(job: request.job, generation: request.generation)
+        let seal = await seal(request.job, request.generation)
+        let growing = seal == nil ? nil : Growing()
+        state.withLock { $0.growing[key] = growing }
+        if growing != nil { onGrowing() }
+        defer {
+            growing?.end()
+            state.withLock { $0.growing[key] = nil }
+        }
         if let gate = state.withLock({ $0.gate }) { try await gate.pass() }
         let failure = state.withLock { $0.storeFailures.isEmpty ? nil : $0.storeFailures.removeFirst() }
         if let failure { throw SimulatedContainerHost.PlantedFailure(description: failure) }
@@ -130,7 +145,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
             rawBytes: .mebibytes(64),
             storedBytes: .mebibytes(20),
             ledger: moment.ledger,
-            seal: await seal(request.job, request.generation)
+            seal: seal
         )
         put(record, hasLayer: hasLayer)
         return record
@@ -307,6 +322,27 @@ final class InMemoryCheckpointStore: CheckpointStore {
         }
     }
 
+    /// A checkpoint of which so much is written until it is whole.
+    private final class Growing: GrowingCopy {
+        static let byteCount: UInt64 = 400_000
+        private let whole = AsyncStream<Void>.makeStream()
+
+        func end() { whole.continuation.finish() }
+
+        func read(from offset: UInt64, limit: Int) async throws -> [UInt8] {
+            guard offset < Self.byteCount else {
+                for await _ in whole.stream {}
+                return []
+            }
+            let count = min(limit, Int(Self.byteCount - offset))
+            return (0..<count).map { UInt8(truncatingIfNeeded: (Int(offset) + $0) &* 31) }
+        }
+    }
+
+    func growing(job: JobID, generation: CheckpointGeneration) -> (any GrowingCopy)? {
+        state.withLock { $0.growing[Key(job: job, generation: generation)] }
+    }
+
     func outgoing(
         job: JobID,
         generation: CheckpointGeneration,
@@ -326,17 +362,23 @@ final class InMemoryCheckpointStore: CheckpointStore {
     private final class Incoming: IncomingCopy {
         let store: InMemoryCheckpointStore
         let key: Key
-        let seal: ImageSeal
         let held: [CheckpointGeneration] = []
         let spared: UInt64 = 0
         private let count = Mutex(UInt64(0))
+        private let begun = Mutex<(seal: ImageSeal?, kept: UInt64)>((nil, 0))
+        var kept: UInt64 { begun.withLock(\.kept) }
 
-        init(_ store: InMemoryCheckpointStore, _ key: Key, _ seal: ImageSeal) {
-            (self.store, self.key, self.seal) = (store, key, seal)
+        init(_ store: InMemoryCheckpointStore, _ key: Key) {
+            (self.store, self.key) = (store, key)
+            store.state.withLock { _ = $0.coming.updateValue(0, forKey: key) }
         }
 
-        func begin(index: [UInt8]) async throws -> UInt64 {
+        deinit { store.state.withLock { _ = $0.coming.removeValue(forKey: key) } }
+
+        func begin(index: [UInt8], seal: ImageSeal) async throws -> UInt64 {
             guard index == Array(seal.digest.utf8) else { throw CopyProblem.damaged(reason: "another index") }
+            let early = count.withLock { $0 }
+            begun.withLock { $0 = (seal, early) }
             return 600_000
         }
 
@@ -346,6 +388,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
                 throw CopyProblem.damaged(reason: "byte \(Int(offset) + place) is another one")
             }
             count.withLock { $0 += UInt64(bytes.count) }
+            store.state.withLock { $0.coming[key]? += UInt64(bytes.count) }
         }
 
         func finish() async throws -> CheckpointRecord {
@@ -360,7 +403,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
                 rawBytes: .mebibytes(64),
                 storedBytes: .mebibytes(20),
                 ledger: .zero,
-                seal: seal
+                seal: begun.withLock(\.seal)
             )
             store.put(record)
             return record
@@ -370,14 +413,15 @@ final class InMemoryCheckpointStore: CheckpointStore {
     func incoming(
         job: JobID,
         generation: CheckpointGeneration,
-        seal: ImageSeal,
         sharing: Bool
     ) async throws -> any IncomingCopy {
         let key = Key(job: job, generation: generation)
-        let failure = state.withLock { $0.incomingFailures.isEmpty ? nil : $0.incomingFailures.removeFirst() }
-        if let failure { throw CopyProblem.unavailable(reason: failure) }
+        if let refusal = state.withLock({ $0.incomingRefusal }) { throw CopyProblem.unavailable(reason: refusal) }
         if await contains(job: job, generation: generation) { throw CopyProblem.isHere }
-        return Incoming(self, key, seal)
+        guard state.withLock({ $0.coming[key] == nil }) else {
+            throw CopyProblem.unavailable(reason: "it is being read or written")
+        }
+        return Incoming(self, key)
     }
 }
 

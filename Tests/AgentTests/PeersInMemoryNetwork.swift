@@ -221,6 +221,16 @@ final class PeersInMemoryNetwork: Sendable {
             }
         }
 
+        func offerCopy(
+            _ job: JobID,
+            _ generation: CheckpointGeneration,
+            to node: NodeID,
+            timeout: Duration
+        ) async throws {
+            let wire = WireCopyOfferRequest(job, generation, lineage: directory.lineage ?? 0)
+            let _: WireCopyOfferReply = try await call(.copyOffer, wire, node, timeout)
+        }
+
         func checkCopy(
             _ job: JobID,
             _ generation: CheckpointGeneration,

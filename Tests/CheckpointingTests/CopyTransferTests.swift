@@ -26,6 +26,42 @@ struct CopyTransferTests {
         #expect(transfer.isFinished && transfer.deadline == nil)
     }
 
+    @Test("what came while the checkpoint was written is continued")
+    func early() {
+        var transfer = CopyTransfer(sources: [Self.a, Self.b], early: (Self.b, 40), now: Self.start)
+        #expect(transfer.drainEffects() == [.ask(Self.b, offset: 40, number: 1)])
+        transfer.receive(.begun(dataLength: 100, number: 1), now: Self.at(1))
+        transfer.receive(.received(byteCount: 60, number: 1), now: Self.at(2))
+        #expect(transfer.drainEffects() == [.hangUp, .store])
+        transfer.receive(.stored, now: Self.at(3))
+        #expect(transfer.drainEffects() == [.finished(.held(from: [Self.b]))])
+
+        var whole = CopyTransfer(sources: [Self.a], early: (Self.a, 100), now: Self.start)
+        _ = whole.drainEffects()
+        whole.receive(.begun(dataLength: 100, number: 1), now: Self.at(1))
+        #expect(whole.drainEffects() == [.hangUp, .store])
+        var foreign = CopyTransfer(sources: [Self.a], early: (Self.b, 100), now: Self.start)
+        #expect(foreign.drainEffects() == [.ask(Self.a, offset: 0, number: 1)], "of a node that does not have it")
+    }
+
+    @Test("early data that is of no use, or does not open, is fetched again before anyone is blamed")
+    func badEarly() {
+        var transfer = CopyTransfer(sources: [Self.a], early: (Self.a, 40), now: Self.start)
+        _ = transfer.drainEffects()
+        transfer.receive(.earlyIsOfNoUse(number: 1), now: Self.at(1))
+        #expect(transfer.drainEffects() == [.hangUp, .discard, .ask(Self.a, offset: 0, number: 2)])
+
+        var damaged = CopyTransfer(sources: [Self.a], early: (Self.a, 40), now: Self.start)
+        damaged.receive(.begun(dataLength: 40, number: 1), now: Self.at(1))
+        _ = damaged.drainEffects()
+        damaged.receive(.rejected(reason: "region 1"), now: Self.at(2))
+        #expect(damaged.drainEffects() == [.discard, .ask(Self.a, offset: 0, number: 2)])
+        damaged.receive(.begun(dataLength: 40, number: 2), now: Self.at(3))
+        damaged.receive(.received(byteCount: 40, number: 2), now: Self.at(3))
+        damaged.receive(.rejected(reason: "region 1"), now: Self.at(4))
+        #expect(damaged.drainEffects().contains(.blame(Self.a, reason: "region 1")))
+    }
+
     @Test("a holder with another index is blamed, and the next is asked from the beginning")
     func wrongIndex() {
         var transfer = CopyTransfer(sources: [Self.a, Self.b], now: Self.start)

@@ -28,8 +28,8 @@ struct SealedImageTests {
         change: (inout [UInt8], UInt64) -> Void = { _, _ in }
     ) async throws -> CheckpointRecord {
         let outgoing = try await from.outgoing(job, generation(number))
-        let incoming = try await to.incoming(job, generation(number), seal: seal)
-        let length = try await incoming.begin(index: outgoing.index)
+        let incoming = try await to.incoming(job, generation(number))
+        let length = try await incoming.begin(index: outgoing.index, seal: seal)
         #expect(length == outgoing.dataLength)
         var offset: UInt64 = 0
         while true {
@@ -181,11 +181,11 @@ struct SealedImageTests {
     @Test("while it is read an image stays, and while it comes nobody else takes it in")
     func uses() async throws {
         let (one, two) = (try store("one"), try store("two"))
-        let seal = try #require(try await one.store(source(1, images: scratch("images"))).seal)
+        _ = try await one.store(source(1, images: scratch("images")))
         var outgoing: OutgoingImage? = try await one.outgoing(job, generation(1))
         #expect(await storeError { try await one.remove(job, generation(1)) }?.code == .busy)
-        var incoming: IncomingImage? = try await two.incoming(job, generation(1), seal: seal)
-        #expect(await storeError { try await two.incoming(job, generation(1), seal: seal) }?.code == .busy)
+        var incoming: IncomingImage? = try await two.incoming(job, generation(1))
+        #expect(await storeError { try await two.incoming(job, generation(1)) }?.code == .busy)
         #expect(outgoing != nil && incoming != nil)
         (outgoing, incoming) = (nil, nil)
         try await one.remove(job, generation(1))

@@ -52,9 +52,9 @@ struct SharedDataTests {
     /// Sends a copy, and gives how many bytes of data went.
     func copy(_ number: UInt32, from: ImageStore, to: ImageStore, sharing: Bool = true) async throws -> UInt64 {
         let seal = try #require(try await from.generations(of: job).first { $0.generation.rawValue == number }?.seal)
-        let incoming = try await to.incoming(job, generation(number), seal: seal, sharing: sharing)
+        let incoming = try await to.incoming(job, generation(number), sharing: sharing)
         let outgoing = try await from.outgoing(job, generation(number), held: incoming.held)
-        #expect(try await incoming.begin(index: outgoing.index) == outgoing.dataLength)
+        #expect(try await incoming.begin(index: outgoing.index, seal: seal) == outgoing.dataLength)
         var offset: UInt64 = 0
         while true {
             let piece = try await outgoing.read(from: offset, limit: 100_000)

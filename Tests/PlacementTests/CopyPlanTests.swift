@@ -89,6 +89,44 @@ struct CopyPlanTests {
         #expect(plan.commands(bench.state, now: Bench.at(21)) == plan.commands(bench.state, now: Bench.at(21)))
     }
 
+    private func record(_ bench: Bench) throws -> JobRecord { try #require(bench.state.job(Bench.id(1))) }
+
+    @Test("the next generation goes where the one before is, which is known before it is stored")
+    func sameHolders() throws {
+        var bench = Bench()
+        for number in 1...6 { bench.node(number) }
+        bench.runningJob(1, on: 1) { $0.checkpoint.replicas = 2 }
+        let first = CopyPlan().likelyHolders(
+            of: try record(bench),
+            taking: CheckpointGeneration(rawValue: 1),
+            in: bench.state,
+            now: Bench.at(9)
+        )
+        #expect(first.count == 2 && !first.contains(Bench.node(1)))
+        bench.sealed(1, at: 10)
+        bench.copyPlan(at: 11)
+        #expect(bench.newest(1)?.wantedCopies == first.sorted())
+        bench.fetchAll(at: 12)
+        // These two keep most by now.
+        for second in [20.0, 30.0] {
+            let likely = CopyPlan().likelyHolders(
+                of: try record(bench),
+                taking: try record(bench).lastGeneration.next,
+                in: bench.state,
+                now: Bench.at(second)
+            )
+            bench.sealed(1, at: second)
+            bench.copyPlan(at: second + 1)
+            #expect(bench.newest(1)?.wantedCopies == first.sorted() && likely.sorted() == first.sorted())
+            bench.fetchAll(at: second + 2)
+        }
+        bench.apply(.drain(node: first[0], restartsJobs: false, by: Bench.user, time: Bench.at(40)))
+        bench.sealed(1, at: 41)
+        bench.copyPlan(at: 42)
+        #expect(bench.newest(1)?.wantedCopies.contains(first[1]) == true)
+        #expect(bench.newest(1)?.wantedCopies.contains(first[0]) == false)
+    }
+
     @Test("copies stay at their site unless the job asks for another one, which then comes first")
     func sites() {
         var bench = Bench()

@@ -446,6 +446,10 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         try await copies.send(request, sink)
     }
 
+    func takeOffer(_ job: JobID, _ generation: CheckpointGeneration, from node: NodeID) async {
+        await keeper?.takeOffer(job, generation, from: node)
+    }
+
     func checkCopy(
         _ job: JobID,
         _ generation: CheckpointGeneration,

@@ -5,9 +5,20 @@ import CoreMetrics
 import Logging
 import Transport
 
+/// What came of a checkpoint while it was being written elsewhere.
+struct EarlyCopy: Sendable {
+    var incoming: any IncomingCopy
+    /// Where it is written.
+    var source: NodeID
+    /// Bytes of its own data, from the first on.
+    var byteCount: UInt64
+}
+
 /// Carries out the effects of one transfer, in order, and answers its core.
 actor CopyFetch {
     private var core: CopyTransfer
+    private let sources: [NodeID]
+    private let limits: CopyTransferLimits
     private let job: JobID
     private let generation: CheckpointGeneration
     private let seal: ImageSeal
@@ -19,6 +30,10 @@ actor CopyFetch {
     private let link: any PeerLink
     private let onBlame: @Sendable (NodeID, String) async -> Void
     private let wakes = OperationEvents<Bool>()
+    /// What comes while the checkpoint is being written; nil once it was taken over.
+    private var arrival: Task<EarlyCopy?, Never>?
+    /// Bytes of `incoming` that came so, until it is known whether they are of use.
+    private var early: UInt64 = 0
 
     private var incoming: (any IncomingCopy)?
     private var index: [UInt8] = []
@@ -29,13 +44,14 @@ actor CopyFetch {
     private var shares = true
     private var outcome: CopyTransferOutcome?
 
-    /// `raw` is what the catalog knows of the size of the images; `onBlame` hears of holders that have something else than what it knows.
+    /// `raw` is what the catalog knows of the size of the images; `arrival` is what has come of it by now; `onBlame` hears of holders that have something else than what it knows.
     init(
         job: JobID,
         generation: CheckpointGeneration,
         seal: ImageSeal,
         raw: ByteCount,
         sources: [NodeID],
+        arrival: Task<EarlyCopy?, Never>? = nil,
         isUrgent: Bool,
         limits: CopyTransferLimits,
         images: any CheckpointStore,
@@ -45,6 +61,7 @@ actor CopyFetch {
     ) {
         indexLimit = ImageIndex.encodedByteLimit(raw: raw)
         core = CopyTransfer(sources: sources, limits: limits, now: .now)
+        (self.sources, self.limits, self.arrival) = (sources, limits, arrival)
         (self.job, self.generation, self.seal, self.isUrgent) = (job, generation, seal, isUrgent)
         (self.images, self.link, self.metrics, self.onBlame) = (images, link, metrics, onBlame)
     }
@@ -54,6 +71,7 @@ actor CopyFetch {
 
     /// Runs the transfer to its end.
     func run() async -> CopyTransferOutcome {
+        await takeOver()
         await withTaskCancellationHandler {
             await wakes.drive(deadline: { await self.core.deadline }) { event in
                 await self.advance(isTimer: event == nil)
@@ -62,6 +80,16 @@ actor CopyFetch {
             Task(name: "copy.cancel") { await self.cancel() }
         }
         return outcome ?? .failed(.cancelled)
+    }
+
+    /// Goes on with what came while the checkpoint was being written.
+    private func takeOver() async {
+        guard let arrival else { return }
+        self.arrival = nil
+        arrival.cancel()
+        guard let copy = await arrival.value, !core.isFinished else { return }
+        (incoming, early) = (copy.incoming, copy.byteCount)
+        core = CopyTransfer(sources: sources, early: (copy.source, copy.byteCount), limits: limits, now: .now)
     }
 
     /// Tells the core at once, so that no answer is lost, and has its effects carried out in their turn.
@@ -88,7 +116,7 @@ actor CopyFetch {
             step = nil
         case .discard:
             incoming = nil
-            offset = 0
+            (offset, early) = (0, 0)
         case .store: store()
         case .blame(let node, let reason): await onBlame(node, reason)
         case .finished(let end): outcome = end
@@ -139,7 +167,13 @@ actor CopyFetch {
             if UInt64(index.count) == indexLength {
                 let copy = try await opened()
                 metrics?.spared.increment(by: Int64(clamping: copy.spared))
-                tell(.begun(dataLength: try await copy.begin(index: index), number: number))
+                let dataLength = try await copy.begin(index: index, seal: seal)
+                guard offset == 0 || early == 0 || copy.kept == early else {
+                    tell(.earlyIsOfNoUse(number: number))
+                    throw CancellationError()
+                }
+                early = 0
+                tell(.begun(dataLength: dataLength, number: number))
             }
         }
         guard !piece.data.isEmpty else { return }
@@ -151,7 +185,7 @@ actor CopyFetch {
 
     private func opened() async throws -> any IncomingCopy {
         if let incoming { return incoming }
-        let made = try await images.incoming(job: job, generation: generation, seal: seal, sharing: shares)
+        let made = try await images.incoming(job: job, generation: generation, sharing: shares)
         incoming = made
         return made
     }

@@ -14,20 +14,30 @@ protocol OutgoingCopy: Sendable {
     func read(from offset: UInt64, limit: Int) async throws -> [UInt8]
 }
 
+/// A checkpoint that is being written here, for another node that takes it in meanwhile.
+protocol GrowingCopy: Sendable {
+    /// Up to `limit` bytes of its own data file from `offset` on; waits for them, and gives none when the checkpoint is whole.
+    func read(from offset: UInt64, limit: Int) async throws -> [UInt8]
+}
+
 /// A copy that comes here; what is let go before `finish` returned leaves nothing.
 protocol IncomingCopy: Sendable {
     /// Earlier generations whose data is here and need not come.
     var held: [CheckpointGeneration] { get }
     /// Bytes of them that belong to it, known once it has begun.
     var spared: UInt64 { get }
-    /// Takes the index if it is the one of the catalog, and gives the bytes of data that belong to it.
-    func begin(index: [UInt8]) async throws -> UInt64
+    /// Bytes that came before the index and need not come again, known once it has begun.
+    var kept: UInt64 { get }
+    /// Takes the index if it is the one that the catalog knows by this seal, and gives the bytes of data that belong to it.
+    func begin(index: [UInt8], seal: ImageSeal) async throws -> UInt64
+    /// Takes data; before the index that of a checkpoint that is still being written.
     func write(_ bytes: [UInt8], at offset: UInt64) async throws
     /// Opens every region and makes the copy durable.
     func finish() async throws -> CheckpointRecord
 }
 
 extension OutgoingImage: OutgoingCopy {}
+extension GrowingImage: GrowingCopy {}
 
 /// What is wrong with a copy, as far as it decides what comes next.
 enum CopyProblem: Error, Equatable, CustomStringConvertible {
@@ -62,8 +72,11 @@ struct TranslatedIncomingCopy: IncomingCopy {
     let copy: IncomingImage
     var held: [CheckpointGeneration] { copy.held }
     var spared: UInt64 { copy.spared }
+    var kept: UInt64 { copy.kept }
 
-    func begin(index: [UInt8]) async throws -> UInt64 { try await translated { try await copy.begin(index: index) } }
+    func begin(index: [UInt8], seal: ImageSeal) async throws -> UInt64 {
+        try await translated { try await copy.begin(index: index, seal: seal) }
+    }
     func write(_ bytes: [UInt8], at offset: UInt64) async throws {
         try await translated { try await copy.write(bytes, at: offset) }
     }
@@ -79,4 +92,5 @@ func translated<Result: Sendable>(_ body: () async throws -> Result) async throw
 struct NoCopies: CopySource {
     func obtain(_ job: JobID, _ generation: CheckpointGeneration) async throws {}
     func foundDamage(_ job: JobID, _ generation: CheckpointGeneration, reason: String) async -> Bool { false }
+    func offer(_ job: JobID, _ generation: CheckpointGeneration) async {}
 }

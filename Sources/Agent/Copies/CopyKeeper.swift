@@ -13,6 +13,8 @@ protocol CopySource: Sendable {
     func obtain(_ job: JobID, _ generation: CheckpointGeneration) async throws
     /// The files here are not what was written: returns whether another node has them.
     func foundDamage(_ job: JobID, _ generation: CheckpointGeneration, reason: String) async -> Bool
+    /// A checkpoint is being written here: tells the nodes that will be asked to keep it, so that they can begin.
+    func offer(_ job: JobID, _ generation: CheckpointGeneration) async
 }
 
 /// What a copy keeper goes by.
@@ -28,6 +30,10 @@ struct CopySettings: Sendable {
     var scrubRate: Int64 = 32 << 20
     /// Wait before a copy is tried again that no holder could give.
     var retry: Duration = .seconds(10)
+    /// The longest that a node is told of a checkpoint that is being written.
+    var offerTimeout: Duration = .seconds(5)
+    /// How long what came of such a checkpoint waits to be asked for.
+    var earlyPatience: Duration = .seconds(30)
 }
 
 /// Holds the copies that this node should have against those that it has, and carries out the difference.
@@ -38,6 +44,13 @@ actor CopyKeeper: CopySource, Service {
     private struct Key: Hashable {
         var job: JobID
         var generation: CheckpointGeneration
+    }
+
+    /// What comes of a checkpoint that is still being written elsewhere.
+    private struct EarlyArrival {
+        let task: Task<EarlyCopy?, Never>
+        /// When it goes unless it was asked for; nil while it comes.
+        var end: ContinuousClock.Instant?
     }
 
     private let node: NodeID
@@ -53,6 +66,8 @@ actor CopyKeeper: CopySource, Service {
     private var fetches: [Key: (fetch: CopyFetch, isUrgent: Bool)] = [:] {
         didSet { metrics?.underWay.set(fetches.count) }
     }
+    /// What comes of checkpoints that are still being written where they are taken.
+    private var early: [Key: EarlyArrival] = [:]
     private var retryAfter: [Key: ContinuousClock.Instant] = [:]
     /// What is here is damaged and about to be deleted: until then it is not taken for a copy, though one may be wanted again already.
     private var condemned: Set<Key> = []
@@ -101,6 +116,7 @@ actor CopyKeeper: CopySource, Service {
 
     private func end() async {
         for (_, running) in fetches { await running.fetch.cancel() }
+        for (_, arrival) in early { arrival.task.cancel() }
     }
 
     // MARK: What is wanted here
@@ -125,6 +141,7 @@ actor CopyKeeper: CopySource, Service {
             }
         }
         let keys = Set(wanted.map { Key(job: $0.job.id, generation: $0.entry.generation) })
+        dropEarly(except: keys)
         retryAfter = retryAfter.filter { keys.contains($0.key) }
         for (key, running) in fetches where !running.isUrgent && !keys.contains(key) { await running.fetch.cancel() }
         for (job, entry) in wanted {
@@ -183,6 +200,7 @@ actor CopyKeeper: CopySource, Service {
             seal: seal,
             raw: entry.raw,
             sources: sources,
+            arrival: early.removeValue(forKey: key)?.task,
             isUrgent: isUrgent,
             limits: settings.limits,
             images: images,
@@ -260,6 +278,86 @@ actor CopyKeeper: CopySource, Service {
             pause = min(pause * 2, .seconds(10))
         }
         return nil
+    }
+
+    // MARK: Checkpoints that are still being written
+
+    func offer(_ job: JobID, _ generation: CheckpointGeneration) async {
+        let state = await replica.state
+        guard let record = state.job(job) else { return }
+        for holder in CopyPlan().likelyHolders(of: record, taking: generation, in: state, now: now()) {
+            Task(name: "copy.offer") {
+                do { try await link.offerCopy(job, generation, to: holder, timeout: settings.offerTimeout) } catch {
+                    logger.debug("checkpoint.offer.failed", metadata: ["to": "\(holder)", "error": "\(error)"])
+                }
+            }
+        }
+    }
+
+    /// Another node writes a checkpoint that this one will probably be asked to keep: takes in what there is of it.
+    ///
+    /// Nothing comes of an offer that is out of place, or one too many.
+    func takeOffer(_ job: JobID, _ generation: CheckpointGeneration, from source: NodeID) async {
+        let key = Key(job: job, generation: generation)
+        guard let record = await replica.state.job(job), record.node == source, !record.state.isFinal,
+            record.checkpoint(generation) == nil, fetches[key] == nil, early[key] == nil,
+            early.count < settings.fetchLimit, !isFull
+        else { return }
+        early[key] = EarlyArrival(
+            task: Task(name: "copy.early") { [self] in
+                let copy = await receiveEarly(key, from: source)
+                early[key]?.end = .now + settings.earlyPatience
+                return copy
+            },
+            end: nil
+        )
+    }
+
+    /// What came of it when it is whole, or the line to its node broke; nil when it cannot be taken in.
+    private nonisolated func receiveEarly(_ key: Key, from source: NodeID) async -> EarlyCopy? {
+        let received = Mutex(UInt64(0))
+        do {
+            let incoming = try await images.incoming(job: key.job, generation: key.generation, sharing: true)
+            var request = CopyRequest(
+                job: key.job,
+                generation: key.generation,
+                digest: "",
+                offset: 0,
+                isUrgent: false
+            )
+            request.isGrowing = true
+            do {
+                try await link.fetchCopy(request, from: source) { [metrics] piece in
+                    try Task.checkCancellation()
+                    let offset = received.withLock { $0 }
+                    try await incoming.write(piece.data, at: offset)
+                    received.withLock { $0 += UInt64(piece.data.count) }
+                    metrics?.received.increment(by: piece.data.count)
+                }
+            } catch let problem as CopyProblem {
+                throw problem
+            } catch {
+                logger.debug("checkpoint.early.ended", metadata: ["job": "\(key.job)", "reason": "\(error)"])
+            }
+            let count = received.withLock { $0 }
+            logger.debug(
+                "checkpoint.early",
+                metadata: [
+                    "job": "\(key.job)", "generation": "\(key.generation)", "from": "\(source)", "bytes": "\(count)",
+                ]
+            )
+            return count == 0 ? nil : EarlyCopy(incoming: incoming, source: source, byteCount: count)
+        } catch {
+            logger.debug("checkpoint.early.declined", metadata: ["job": "\(key.job)", "reason": "\(error)"])
+            return nil
+        }
+    }
+
+    /// Lets go of what nobody asked this node to keep.
+    private func dropEarly(except wanted: Set<Key>) {
+        for (key, arrival) in early where !wanted.contains(key) {
+            if let end = arrival.end, end < .now { early[key] = nil }
+        }
     }
 
     // MARK: For a restore

@@ -16,6 +16,8 @@ struct CopyRequest: Sendable, Equatable {
     var isUrgent: Bool
     /// Generations of the job whose data is there already.
     var held: [CheckpointGeneration] = []
+    /// Whether it is still being written, and what there is of its data is wanted until it is whole; it has no digest yet.
+    var isGrowing = false
 }
 
 /// A part of a copy: the lengths come with the first one, the index before the data.
@@ -76,6 +78,7 @@ final class CopySender: Sendable {
             )
         }
         defer { open.withLock { $0.tickets.removeAll { $0.number == ticket.number } } }
+        if request.isGrowing { return try await sendGrowing(request, ticket, sink) }
         let copy: any OutgoingCopy
         do {
             copy = try await images.outgoing(job: request.job, generation: request.generation, held: request.held)
@@ -106,6 +109,26 @@ final class CopySender: Sendable {
             if bytes.isEmpty { break }
             offset += UInt64(bytes.count)
             if !request.isUrgent { try await letPass(before: ticket) }
+            try await send(CopyPiece(data: bytes), request, sink)
+        }
+    }
+
+    /// Sends what is written of a checkpoint, until it is whole.
+    private func sendGrowing(
+        _ request: CopyRequest,
+        _ ticket: Ticket,
+        _ sink: (CopyPiece) async throws -> Void
+    ) async throws {
+        guard let copy = images.growing(job: request.job, generation: request.generation) else {
+            throw RPCFailure(
+                .notFound,
+                "no checkpoint \(request.generation) of job \(request.job) is being written here"
+            )
+        }
+        var offset = request.offset
+        while case let bytes = try await copy.read(from: offset, limit: Self.pieceByteCount), !bytes.isEmpty {
+            offset += UInt64(bytes.count)
+            try await letPass(before: ticket)
             try await send(CopyPiece(data: bytes), request, sink)
         }
     }

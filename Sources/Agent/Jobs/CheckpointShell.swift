@@ -14,6 +14,7 @@ actor CheckpointShell {
     private let now: @Sendable () -> Timestamp
     private let events = OperationEvents<CheckpointEvent>()
     private let onFreeze: @Sendable (Bool) async -> Void
+    private let onGrowing: @Sendable () -> Void
     private let onRecord: @Sendable (CheckpointRecord) async -> Void
 
     private var folders: CheckpointFolders?
@@ -32,7 +33,8 @@ actor CheckpointShell {
         var settled: Duration
     }
 
-    /// `onFreeze` hears when the container stands still and when it runs again; `onRecord` writes the catalog.
+    /// `onFreeze` hears when the container stands still and when it runs again, `onGrowing` when other nodes can take in what is written;
+    /// `onRecord` writes the catalog.
     init(
         _ request: CheckpointRequest,
         of subject: CheckpointSubject,
@@ -42,12 +44,13 @@ actor CheckpointShell {
         logger: Logger,
         now: @escaping @Sendable () -> Timestamp,
         onFreeze: @escaping @Sendable (Bool) async -> Void,
+        onGrowing: @escaping @Sendable () -> Void = {},
         onRecord: @escaping @Sendable (CheckpointRecord) async -> Void
     ) {
         core = CheckpointOperation(request, limits: limits, now: .now)
         record = subject
         (self.host, self.images, self.logger, self.now) = (host, images, logger, now)
-        (self.onFreeze, self.onRecord) = (onFreeze, onRecord)
+        (self.onFreeze, self.onGrowing, self.onRecord) = (onFreeze, onGrowing, onRecord)
     }
 
     /// Tells the core that the container is gone.
@@ -129,7 +132,13 @@ actor CheckpointShell {
         step = Task(name: "checkpoint.compressing") { [self] in
             do {
                 guard let folders else { throw CancellationError() }
-                let stored = try await images.store(request, folders: folders, hasLayer: hasLayer, moment: moment)
+                let stored = try await images.store(
+                    request,
+                    folders: folders,
+                    hasLayer: hasLayer,
+                    moment: moment,
+                    onGrowing: onGrowing
+                )
                 events.send(.stored(stored))
             } catch {
                 events.send(.failed(during: .compressing, reason: "\(error)"))

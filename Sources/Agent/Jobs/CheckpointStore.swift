@@ -4,11 +4,14 @@ import ClusterModel
 /// Where complete checkpoints are kept: the boundary between the agent and its image store.
 protocol CheckpointStore: Sendable {
     /// Compresses images and layer from memory and makes them durable; all or nothing. Cancelling the task forgets what it wrote.
+    ///
+    /// `onGrowing` is called when `growing` begins to give what is written; never for what is not sealed.
     func store(
         _ request: CheckpointRequest,
         folders: CheckpointFolders,
         hasLayer: Bool,
-        moment: CheckpointMoment
+        moment: CheckpointMoment,
+        onGrowing: @escaping @Sendable () -> Void
     ) async throws -> CheckpointRecord
     /// Every complete generation, by job.
     func catalog() async throws -> [CheckpointRecord]
@@ -45,13 +48,14 @@ protocol CheckpointStore: Sendable {
         generation: CheckpointGeneration,
         held: [CheckpointGeneration]
     ) async throws -> any OutgoingCopy
+    /// What there is of a generation that is being written now; nil when none is.
+    func growing(job: JobID, generation: CheckpointGeneration) -> (any GrowingCopy)?
     /// Begins to take in a copy; it and what it gives throw a `CopyProblem`.
     ///
     /// With `sharing`, data of earlier generations that is here need not come.
     func incoming(
         job: JobID,
         generation: CheckpointGeneration,
-        seal: ImageSeal,
         sharing: Bool
     ) async throws -> any IncomingCopy
     /// Opens a generation to be written as a tar; it throws an `ImageStoreError`, and what it gives does.

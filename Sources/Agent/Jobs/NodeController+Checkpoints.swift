@@ -49,6 +49,9 @@ extension NodeController {
             logger: logger,
             now: now,
             onFreeze: { [self] isFrozen in await setFrozen(key, isFrozen, cpuLimit: record.cpuLimit) },
+            onGrowing: { [copies] in
+                Task(name: "checkpoint.offer") { await copies.offer(key.job, request.generation) }
+            },
             onRecord: { [self] stored in
                 let entry = catalogEntry(stored, completedIterations: record.completedIterations)
                 await report([.checkpointRecorded(job: key.job, entry: entry, time: now())])

@@ -37,7 +37,8 @@ struct SystemCheckpointStore: CheckpointStore {
         _ request: CheckpointRequest,
         folders: CheckpointFolders,
         hasLayer: Bool,
-        moment: CheckpointMoment
+        moment: CheckpointMoment,
+        onGrowing: @escaping @Sendable () -> Void
     ) async throws -> CheckpointRecord {
         await refreshKeys()
         let used = try await store.totalStoredBytes()
@@ -60,8 +61,13 @@ struct SystemCheckpointStore: CheckpointStore {
                 imagesFolder: folders.images,
                 layerArchive: hasLayer ? folders.layer : nil
             ),
-            sharing: await sharesData()
+            sharing: await sharesData(),
+            onGrowing: onGrowing
         )
+    }
+
+    func growing(job: JobID, generation: CheckpointGeneration) -> (any GrowingCopy)? {
+        store.growing(job, generation)
     }
 
     func catalog() async throws -> [CheckpointRecord] {
@@ -170,7 +176,6 @@ struct SystemCheckpointStore: CheckpointStore {
     func incoming(
         job: JobID,
         generation: CheckpointGeneration,
-        seal: ImageSeal,
         sharing: Bool
     ) async throws -> any IncomingCopy {
         await refreshKeys()
@@ -182,7 +187,7 @@ struct SystemCheckpointStore: CheckpointStore {
             )
         }
         return TranslatedIncomingCopy(
-            copy: try await translated { try await store.incoming(job, generation, seal: seal, sharing: sharing) }
+            copy: try await translated { try await store.incoming(job, generation, sharing: sharing) }
         )
     }
 

@@ -55,7 +55,7 @@ extension WireMethod {
         // The output is only there, and only there can a limit be changed at once.
         case .jobLogs, .jobResize: .jobsNode(elseHere: false)
         case .join: .leader
-        case .raft, .propose, .gossipExchange, .peerPing, .forward, .renew, .copyFetch, .copyCheck,
+        case .raft, .propose, .gossipExchange, .peerPing, .forward, .renew, .copyFetch, .copyOffer, .copyCheck,
             .migrationFetch, .migrationFrames, .migrationPages:
             .here
         case .checkpointList, .checkpointShow: .leaderElseHere

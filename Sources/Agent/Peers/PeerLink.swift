@@ -40,6 +40,14 @@ protocol PeerLink: Sendable {
         receiving receive: @escaping @Sendable (CopyPiece) async throws -> Void
     ) async throws
 
+    /// Tells a node that a checkpoint is being written here, which it will probably be asked to keep.
+    func offerCopy(
+        _ job: JobID,
+        _ generation: CheckpointGeneration,
+        to node: NodeID,
+        timeout: Duration
+    ) async throws
+
     /// Has a node read its own copy of a checkpoint and act on what it finds; `receive` hears from time to time how far it is, and last what it found.
     func checkCopy(
         _ job: JobID,

@@ -260,6 +260,7 @@ extension CopyRequest {
             request.offset = offset
             request.urgent = isUrgent
             request.held = held.map(\.rawValue)
+            request.growing = isGrowing
             request.lineage = lineage
         }
     }
@@ -272,8 +273,17 @@ extension CopyRequest {
             digest: wire.indexSha256,
             offset: wire.offset,
             isUrgent: wire.urgent,
-            held: wire.held.prefix(1024).map(CheckpointGeneration.init(rawValue:))
+            held: wire.held.prefix(1024).map(CheckpointGeneration.init(rawValue:)),
+            isGrowing: wire.growing
         )
+    }
+}
+
+extension WireCopyOfferRequest {
+    /// The offer of a checkpoint that is being written by the caller.
+    init(_ job: JobID, _ generation: CheckpointGeneration, lineage: UInt64) {
+        self.init()
+        (self.job, self.generation, self.lineage) = (job.rawValue, generation.rawValue, lineage)
     }
 }
 

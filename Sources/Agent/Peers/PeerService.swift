@@ -43,6 +43,9 @@ protocol PeerDelegate: Sendable {
     /// Sends a copy of a checkpoint that is here, piece by piece; the next one may go when `sink` has returned.
     func sendCopy(_ request: CopyRequest, _ sink: (CopyPiece) async throws -> Void) async throws
 
+    /// Hears that a node is writing a checkpoint, which this one will probably be asked to keep.
+    func takeOffer(_ job: JobID, _ generation: CheckpointGeneration, from node: NodeID) async
+
     /// Reads a copy of a checkpoint that is here and acts on what it finds; `sink` hears how far it is, and last what came of it.
     func checkCopy(
         _ job: JobID,
@@ -96,6 +99,9 @@ extension PeerDelegate {
     func sendCopy(_ request: CopyRequest, _ sink: (CopyPiece) async throws -> Void) async throws {
         throw RPCFailure(.notFound, "this agent keeps no checkpoints")
     }
+
+    /// An agent without checkpoints takes none.
+    func takeOffer(_ job: JobID, _ generation: CheckpointGeneration, from node: NodeID) async {}
 
     /// An agent without checkpoints has none to check.
     func checkCopy(
@@ -189,6 +195,15 @@ struct PeerService: RPCHandler {
             let request = try call.decode(WireCopyFetchRequest.self)
             try requireLineage(request.lineage, of: node)
             try await delegate.sendCopy(CopyRequest(request)) { piece in try await call.send(piece.wire) }
+        case .copyOffer:
+            let request = try call.decode(WireCopyOfferRequest.self)
+            try requireLineage(request.lineage, of: node)
+            await delegate.takeOffer(
+                JobID(rawValue: request.job),
+                CheckpointGeneration(rawValue: request.generation),
+                from: node
+            )
+            call.reply(WireCopyOfferReply())
         case .copyCheck:
             let request = try call.decode(WireCopyCheckRequest.self)
             try requireLineage(request.lineage, of: node)
