@@ -156,7 +156,8 @@ package struct CopyPlan: Sendable {
         }
 
         /// The best nodes for more copies: where the job asks for another site one of those first, else those at the site of the first copy
-        /// and no others; of these the ones that have the generation before, of which they need not get what is the same, then those that keep least.
+        /// and no others; of these the ones that could go on with the job, then those that have the generation before, of which they need not get
+        /// what is the same, then those that keep least.
         mutating func choose(
             _ count: Int,
             for entry: CatalogEntry,
@@ -166,7 +167,17 @@ package struct CopyPlan: Sendable {
             let home = nodes[entry.node]?.site ?? present.compactMap { nodes[$0]?.site }.first
             let earlier = job.catalog.last { $0.state == .complete && $0.generation < entry.generation }?.holders ?? []
             var chosen: [NodeID] = []
+            let platform = entry.platform ?? nodes[entry.node]?.platform
+            let hash = TieBreak.hash(job.id.rawValue)
             var sites = Set(present.compactMap { nodes[$0]?.site })
+            func rank(_ record: NodeRecord, wantsOther: Bool) -> (Int, Int, Int, Int64, UInt64, String) {
+                let isFit = PlatformObstacle.first(from: platform, to: record.platform, isStrict: false) == nil
+                return (
+                    (record.site == home) == wantsOther ? 1 : 0, isFit ? 0 : 1, earlier.contains(record.node) ? 0 : 1,
+                    stored[record.node] ?? 0, TieBreak.mix(hash, TieBreak.hash(record.node.rawValue)),
+                    record.node.rawValue
+                )
+            }
             while chosen.count < count {
                 let wantsOther = job.specification.checkpoint.otherSite && sites.count < 2
                 let best = nodes.values.filter { record in
@@ -175,7 +186,7 @@ package struct CopyPlan: Sendable {
                         && !chosen.contains(record.node) && entry.copies?.declined.contains(record.node) != true
                         && fetching[record.node, default: 0] < plan.limitForNode
                         && (job.specification.checkpoint.otherSite || record.site == home)
-                }.min { key($0, job, home, wantsOther, earlier) < key($1, job, home, wantsOther, earlier) }
+                }.min { rank($0, wantsOther: wantsOther) < rank($1, wantsOther: wantsOther) }
                 guard let best else { break }
                 chosen.append(best.node)
                 sites.insert(best.site)
@@ -183,21 +194,6 @@ package struct CopyPlan: Sendable {
                 fetching[best.node, default: 0] += 1
             }
             return chosen
-        }
-
-        private func key(
-            _ record: NodeRecord,
-            _ job: JobRecord,
-            _ home: SiteID?,
-            _ wantsOther: Bool,
-            _ earlier: [NodeID]
-        ) -> (Int, Int, Int64, UInt64, String) {
-            let isHome = record.site == home
-            let seed = TieBreak.mix(TieBreak.hash(job.id.rawValue), TieBreak.hash(record.node.rawValue))
-            let hasEarlier = earlier.contains(record.node)
-            return (
-                isHome == wantsOther ? 1 : 0, hasEarlier ? 0 : 1, stored[record.node] ?? 0, seed, record.node.rawValue
-            )
         }
     }
 }

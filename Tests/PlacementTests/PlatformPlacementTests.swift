@@ -119,6 +119,23 @@ struct PlatformPlacementTests {
         #expect(bench.place(of: 1) == Bench.node(3))
     }
 
+    @Test func copiesGoWhereTheMemoryCanGoOn() {
+        var bench = Bench.with(kind: 2)
+        for number in 2...4 { bench.node(number, kind: number == 3 ? 2 : 1) }
+        for number in 1...4 {
+            bench.runningJob(number, on: 1)
+            bench.sealed(number, at: 10)
+            bench.copyPlan(at: 11)
+            #expect(bench.newest(number)?.wantedCopies == [Bench.node(3)])
+            bench.fetchAll(at: 12)
+        }
+        // A copy that must be fetched from there for a restore is better than none.
+        bench.apply(.drain(node: Bench.node(3), restartsJobs: false, by: Bench.user, time: Bench.at(30)))
+        bench.sealed(1, at: 40)
+        bench.copyPlan(at: 41)
+        #expect(bench.newest(1)?.wantedCopies.count == 1)
+    }
+
     @Test func anOlderKernelIsTheLastResortOfARestart() {
         var bench = Bench.with(kind: 2)
         bench.node(1, kind: 2) { $0.kernel = .init(5, 15) }
