@@ -78,9 +78,6 @@ package struct Migration: Sendable, Codable, Equatable {
     /// Whether only the destination may have a running container.
     package var isHandedOver: Bool { phase == .handedOver || phase == .running }
 
-    /// Whether it is the job's move of this number, to this node.
-    package func isMove(_ number: UInt64, to node: NodeID) -> Bool { self.number == number && destination == node }
-
     /// How long the job may be on its way to the hand-over; it runs meanwhile, but for the freeze, which the source bounds closer.
     package static let preparationLimit: Duration = .seconds(900)
 }

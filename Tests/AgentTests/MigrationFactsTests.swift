@@ -16,10 +16,12 @@ struct MigrationFactsTests {
     @Test(arguments: [true, false])
     func onlyWhoCanRunItBeforeIsToldThatMemoryFollows(takesLazily: Bool) async throws {
         let desk = MigrationDesk(bytesPerSecond: 0) { _ in MigrationFacts(memory: .gibibytes(1), isLazy: true) }
-        var request = MigrationRequest(job: JobID(rawValue: "job1aaaaaaaa"), number: 1)
+        let (job, b) = (JobID(rawValue: "job1aaaaaaaa"), NodeID(rawValue: "b"))
+        desk.learn(.sample(1, of: job, to: b), of: job)
+        var request = MigrationRequest(job: job, number: 1)
         (request.isInquiry, request.takesLazily) = (true, takesLazily)
         var told: [Bool] = []
-        try await desk.send(request) { part in told.append(try MigrationPart(part.wire).facts.isLazy) }
+        try await desk.send(request, to: b) { part in told.append(try MigrationPart(part.wire).facts.isLazy) }
         #expect(told == [takesLazily])
     }
 }

@@ -53,8 +53,6 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
 
     /// Deliveries that may wait to be taken in; Raft repeats what is dropped.
     private static let inboxLimit = 4096
-    /// How far this node's state may be behind that of a node that takes a job from here.
-    private static let moveIsKnownWithin: Duration = .seconds(5)
 
     init(
         facts: NodeFacts,
@@ -404,9 +402,7 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         to node: NodeID,
         _ sink: (MigrationPart) async throws -> Void
     ) async throws {
-        // The destination may know of the move a moment before this node does.
-        let desk = try await desk(of: request.job, move: request.number, to: node, within: Self.moveIsKnownWithin)
-        try await desk.send(request, sink)
+        try await existingDesk().send(request, to: node, sink)
     }
 
     func sendFrames(
@@ -414,30 +410,15 @@ final class ClusterNode: PeerDelegate, CallRouting, Service {
         to node: NodeID,
         _ sink: (HeldFrames) async throws -> Void
     ) async throws {
-        guard let desk else { throw RPCFailure(.notFound, "node \(facts.node) runs no jobs") }
-        try await desk.frames.send(request, to: node, sink)
+        try await existingDesk().frames.send(request, to: node, sink)
     }
 
     func sendPages(_ request: PagesRequest, to node: NodeID) async throws -> [DumpPiece] {
-        // It is handed over by then, which this node knew first.
-        try await desk(of: request.job, move: request.number, to: node, within: .zero).pages(request)
+        try await existingDesk().pages(request, to: node)
     }
 
-    /// The desk, for the destination of a move from here and nobody else: what it gives is the job's memory as it is.
-    private func desk(
-        of job: JobID,
-        move number: UInt64,
-        to node: NodeID,
-        within patience: Duration
-    ) async throws -> MigrationDesk {
+    private func existingDesk() throws(RPCFailure) -> MigrationDesk {
         guard let desk else { throw RPCFailure(.notFound, "node \(facts.node) runs no jobs") }
-        let end = ContinuousClock.now + patience
-        while await replica.state.job(job)?.migration?.isMove(number, to: node) != true {
-            guard ContinuousClock.now < end else {
-                throw RPCFailure(.notFound, "job \(job) does not move from here to node \(node)")
-            }
-            try await Task.sleep(for: .milliseconds(10))
-        }
         return desk
     }
 

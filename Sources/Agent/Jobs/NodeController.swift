@@ -257,6 +257,8 @@ actor NodeController {
         for job in jobs {
             guard !isStopping else { return }
             let record = state.job(job)
+            // Before all else: the destination asks as soon as it knows.
+            desk.learn(record?.migration.flatMap { $0.source == node ? $0 : nil }, of: job)
             if let operation = operations[job] {
                 operation.recordChanged?(record)
                 // Whoever wants the job ended does not wait for its images.

@@ -1,5 +1,6 @@
 import Checkpointing
 import ClusterModel
+import ClusterState
 import struct Containers.HeldFrames
 import ImageStore
 import Synchronization
@@ -68,6 +69,9 @@ struct MigrationFacts: Sendable, Equatable {
 }
 
 /// Gives the destinations of moves what this node has of jobs that leave it, so fast as it may.
+///
+/// The controller tells it of every move from here as soon as the state names one; who asks before that, or before there is a dump, waits. Only the destination
+/// that the state names gets anything: what is given is the job's memory as it is.
 final class MigrationDesk: Sendable {
     /// A move that this node is the source of.
     struct Key: Hashable, Sendable {
@@ -75,62 +79,94 @@ final class MigrationDesk: Sendable {
         var number: UInt64
     }
 
-    private struct Desk {
-        var dumps: [Key: DumpReader] = [:]
-        /// What is left in containers that were dumped without their memory.
-        var memories: [Key: any HeldMemory] = [:]
-        /// Moves whose destinations can run the job before its memory is there.
-        var lazyTakers: Set<Key> = []
-        /// Moves whose dump is to come.
-        var coming: Set<Key> = []
+    /// What is here of a job that leaves.
+    private struct Departure {
+        enum Stage {
+            /// Its dump is to come, begun or not.
+            case coming
+            /// With what is left in a container that was dumped without its memory.
+            case open(DumpReader, memory: (any HeldMemory)?)
+            /// Nothing is given any more.
+            case over
+        }
+
+        let number: UInt64
+        /// nil until the state has named it: whoever holds the container may know of the move first.
+        var destination: NodeID?
+        /// Whether the destination can run the job before its memory is there.
+        var isTakenLazily = false
+        var stage = Stage.coming
     }
 
     /// What is here for the addresses of those jobs.
     let frames = FrameDesk()
-    private let desk = Mutex(Desk())
-    /// Who asks waits here for a dump that is to come; then it asks again.
+    private let departures = Mutex<[JobID: Departure]>([:])
+    /// Who asks waits here, for the state to name the move and then for its dump.
     private let waiting: WaitingRoom<Key>
+    private let knownWithin: Duration
     private let rate: Mutex<ByteRate>
     private let facts: @Sendable (JobID) -> MigrationFacts
 
-    /// How far this node's controller may be behind a destination that has heard of the move; else that asks again only after a pause, while the job stands still.
-    private static let beginsWithin: Duration = .milliseconds(500)
     /// Regions of one message, which must fit a frame.
     private static let regionCount = 3
 
     /// `bytesPerSecond` bounds what is given in all, 0 means no bound; `facts` says what a destination asks before there is a dump.
+    ///
+    /// `patience` bounds the wait for a dump; `knownWithin` is how far this node's state may be behind that of a destination.
     init(
         bytesPerSecond: Int64,
         patience: Duration = .seconds(30),
+        knownWithin: Duration = .seconds(5),
         facts: @escaping @Sendable (JobID) -> MigrationFacts
     ) {
         waiting = WaitingRoom(patience: patience)
+        self.knownWithin = knownWithin
         rate = Mutex(ByteRate(bytesPerSecond: bytesPerSecond))
         self.facts = facts
     }
 
-    /// Takes note that a dump is to come, so that who asks for it waits.
-    func expect(_ key: Key) { desk.withLock { _ = $0.coming.insert(key) } }
+    /// How many wait now.
+    var waitingCount: Int { waiting.count }
+
+    /// Takes note of what the state says of a job: its move from here, or nil when it does not leave.
+    func learn(_ migration: Migration?, of job: JobID) {
+        let (earlier, isNew) = departures.withLock { departures -> (UInt64?, Bool) in
+            let known = departures[job]
+            guard let migration else {
+                // What the state has not named yet, whoever holds the container takes back.
+                if known?.destination != nil { departures[job] = nil }
+                return (known?.number, false)
+            }
+            if known?.number == migration.number {
+                departures[job]?.destination = migration.destination
+                return (nil, known?.destination == nil)
+            }
+            departures[job] = Departure(number: migration.number, destination: migration.destination)
+            return (known?.number, true)
+        }
+        if let earlier { waiting.wake(Key(job: job, number: earlier)) }
+        if isNew, let migration { waiting.wake(Key(job: job, number: migration.number)) }
+    }
 
     /// Whether the destination of a move has said that it can run the job before its memory is there.
-    func takesLazily(_ key: Key) -> Bool { desk.withLock { $0.lazyTakers.contains(key) } }
+    func takesLazily(_ key: Key) -> Bool { departure(key)?.isTakenLazily ?? false }
 
     /// Gives a dump from now on, and pages of the memory that is not in it.
     func offer(_ dump: DumpReader, memory: (any HeldMemory)?, _ key: Key) {
-        desk.withLock { desk in
-            desk.dumps[key] = dump
-            desk.memories[key] = memory
-            desk.coming.remove(key)
+        departures.withLock { departures in
+            let number = departures[key.job]?.number ?? 0
+            guard number <= key.number else { return }
+            if number < key.number { departures[key.job] = Departure(number: key.number) }
+            departures[key.job]?.stage = .open(dump, memory: memory)
         }
         waiting.wake(key)
     }
 
     /// Gives it no more.
     func withdraw(_ key: Key) {
-        desk.withLock { desk in
-            (desk.dumps[key], desk.memories[key]) = (nil, nil)
-            desk.lazyTakers.remove(key)
-            desk.coming.remove(key)
+        departures.withLock { departures in
+            guard let departure = departures[key.job], departure.number == key.number else { return }
+            if departure.destination == nil { departures[key.job] = nil } else { departures[key.job]?.stage = .over }
         }
         waiting.wake(key)
     }
@@ -139,8 +175,10 @@ final class MigrationDesk: Sendable {
     ///
     /// - Throws: `RPCFailure`; `notFound` when this node does not hold the job for that move, `unavailable` when its dump takes longer than who asks
     ///   waits.
-    func send(_ request: MigrationRequest, _ sink: (MigrationPart) async throws -> Void) async throws {
+    func send(_ request: MigrationRequest, to node: NodeID, _ sink: (MigrationPart) async throws -> Void) async throws {
         let key = Key(job: request.job, number: request.number)
+        try await waiting.wait(for: key, within: knownWithin) { mayBecomeKnown(key) }
+        try check(key, node)
         if request.isInquiry {
             if request.takesLazily { note(lazyTaker: key) }
             var facts = facts(request.job)
@@ -158,7 +196,7 @@ final class MigrationDesk: Sendable {
             }
             at = min(at + Self.regionCount, dump.regionCount)
             part = MigrationPart(pieces: pieces, next: at)
-            guard desk.withLock({ $0.dumps[key] != nil }) else { throw Self.notHere(request) }
+            guard case .open? = departure(key)?.stage else { throw Self.notHere(key) }
             try await sink(part)
             let count = pieces.reduce(0) { $0 + $1.stored.count }
             let pause = rate.withLock { $0.pause(after: count, now: .now) }
@@ -168,10 +206,13 @@ final class MigrationDesk: Sendable {
 
     /// Gives pages of a container that stands still until all of them are elsewhere.
     ///
+    /// Who asks for them had the dump before, so nobody waits here.
+    ///
     /// - Throws: `RPCFailure`; `notFound` when this node does not hold that memory, or cannot get at it any more.
-    func pages(_ request: PagesRequest) async throws -> [DumpPiece] {
+    func pages(_ request: PagesRequest, to node: NodeID) async throws -> [DumpPiece] {
         let key = Key(job: request.job, number: request.number)
-        guard let memory = desk.withLock({ $0.memories[key] }) else {
+        try check(key, node)
+        guard case .open(_, let memory?)? = departure(key)?.stage else {
             throw RPCFailure(.notFound, "this node has no memory of job \(request.job) for its move \(request.number)")
         }
         let pieces: [DumpPiece]
@@ -190,32 +231,44 @@ final class MigrationDesk: Sendable {
         return pieces
     }
 
-    /// Forgets the job's earlier moves, which were never begun here.
+    /// nil when there is no such move, or a later one.
+    private func departure(_ key: Key) -> Departure? {
+        departures.withLock { departures in departures[key.job].flatMap { $0.number == key.number ? $0 : nil } }
+    }
+
+    /// Whether the state may name the move yet; not when it names a later one.
+    private func mayBecomeKnown(_ key: Key) -> Bool {
+        departures.withLock { departures in
+            departures[key.job].map { $0.number < key.number || ($0.number == key.number && $0.destination == nil) }
+                ?? true
+        }
+    }
+
+    private func check(_ key: Key, _ node: NodeID) throws(RPCFailure) {
+        guard departure(key)?.destination == node else {
+            throw RPCFailure(.notFound, "job \(key.job) does not move from here to node \(node)")
+        }
+    }
+
     private func note(lazyTaker key: Key) {
-        desk.withLock { desk in
-            desk.lazyTakers = desk.lazyTakers.filter { $0.job != key.job }
-            desk.lazyTakers.insert(key)
+        departures.withLock { departures in
+            if departures[key.job]?.number == key.number { departures[key.job]?.isTakenLazily = true }
         }
     }
 
-    private func dump(_ key: Key) async throws -> DumpReader {
-        let end = ContinuousClock.now + Self.beginsWithin
-        while !desk.withLock({ $0.dumps[key] != nil || $0.coming.contains(key) }), .now < end {
-            try await Task.sleep(for: .milliseconds(5))
-        }
-        try await waiting.wait(for: key) { desk.withLock { $0.dumps[key] == nil && $0.coming.contains(key) } }
-        return try desk.withLock { desk in
-            if let dump = desk.dumps[key] { return dump }
-            // To a destination that takes memory later, a dump that is not here is gone for good.
-            guard !desk.coming.contains(key) else {
-                throw RPCFailure(.unavailable, "job \(key.job) is still being dumped for its move \(key.number)")
-            }
-            throw Self.notHere(MigrationRequest(job: key.job, number: key.number))
+    private func dump(_ key: Key) async throws(RPCFailure) -> DumpReader {
+        try await waiting.wait(for: key) { if case .coming? = departure(key)?.stage { true } else { false } }
+        switch departure(key)?.stage {
+        case .open(let dump, _): return dump
+        case .coming:
+            throw RPCFailure(.unavailable, "job \(key.job) is still being dumped for its move \(key.number)")
+        // To a destination that takes memory later, a dump that is not here is gone for good.
+        case .over, nil: throw Self.notHere(key)
         }
     }
 
-    private static func notHere(_ request: MigrationRequest) -> RPCFailure {
-        RPCFailure(.notFound, "this node has no dump of job \(request.job) for its move \(request.number)")
+    private static func notHere(_ key: Key) -> RPCFailure {
+        RPCFailure(.notFound, "this node has no dump of job \(key.job) for its move \(key.number)")
     }
 }
 

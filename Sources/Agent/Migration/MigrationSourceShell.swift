@@ -93,7 +93,6 @@ actor MigrationSourceShell {
 
     /// Runs the source's side to its end.
     func run() async -> MigrationSourceOutcome {
-        desk.expect(place)
         if core.request.hasAddress { desk.frames.expect(place) }
         await events.drive(deadline: { await self.core.deadline }) { event in await self.advance(event) }
         // A thaw that comes late must not meet the next move.

@@ -22,19 +22,20 @@ final class WaitingRoom<Key: Hashable & Sendable>: Sendable {
     /// How many wait now.
     var count: Int { places.withLock { $0.count } }
 
-    /// Waits until the key is woken, the patience or the task has ended; not at all when nothing is to come.
+    /// Waits until the key is woken, the patience, a shorter limit or the task has ended; not at all when nothing is to come.
     ///
     /// - Throws: `RPCFailure` with code `exhausted` when too many wait already.
-    func wait(for key: Key, while isToCome: () -> Bool) async throws(RPCFailure) {
+    func wait(for key: Key, within limit: Duration? = nil, while isToCome: () -> Bool) async throws(RPCFailure) {
         guard isToCome() else { return }
         let (wakes, waker) = AsyncStream<Void>.makeStream()
         guard let place = take(key, waker) else {
-            throw RPCFailure(.exhausted, "\(limit) calls wait here for moves already; try again")
+            throw RPCFailure(.exhausted, "\(self.limit) calls wait here for moves already; try again")
         }
         defer { leave(key, place) }
         guard isToCome() else { return }
+        let bound = min(patience, limit ?? patience)
         let timer = Task(name: "migration.patience") {
-            try? await Task.sleep(for: patience)
+            try? await Task.sleep(for: bound)
             waker.finish()
         }
         defer { timer.cancel() }
