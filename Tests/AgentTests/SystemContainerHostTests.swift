@@ -103,8 +103,8 @@ struct SystemContainerHostTests {
         }
     }
 
-    /// The shim is none, so no start comes further than the image, which is all that this is about.
-    @Test func aRegistryIsAskedOnceForAllStartsOfAJobAndNeverForAnotherImageThanItsCheckpoints() async throws {
+    /// Runs what needs a host of its own, in a folder and a slice that are gone afterwards; its shim is none, so no start comes further than the image.
+    private func withConfiguration(_ body: (AgentConfiguration, _ folder: String) async throws -> Void) async throws {
         let name = "godwit-host-test-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
         let folder = "/tmp/\(name)"
         try FileSystem.createFolder(folder, mode: 0o700)
@@ -114,6 +114,28 @@ struct SystemContainerHostTests {
         configuration.checkpoints.tmpfs = "\(folder)/memory"
         configuration.cgroup.parent = "/\(name)"
         configuration.programs.shim = "/bin/true"
+        try await body(configuration, folder)
+        let slice = try CgroupSlice(in: try CgroupHierarchy.detect(), path: "/\(name)")
+        try await slice.remove()
+        try FileSystem.removeAll(folder)
+    }
+
+    private func makeHost(_ configuration: AgentConfiguration) throws -> SystemContainerHost {
+        try SystemContainerHost(
+            configuration,
+            criu: nil,
+            capacity: 1,
+            inventory: GPUInventory(),
+            logger: Logger(label: "test")
+        )
+    }
+
+    @Test func aRegistryIsAskedOnceForAllStartsOfAJobAndNeverForAnotherImageThanItsCheckpoints() async throws {
+        try await withConfiguration { configuration, folder in try await checkRegistryUse(configuration, folder) }
+    }
+
+    private func checkRegistryUse(_ given: AgentConfiguration, _ folder: String) async throws {
+        var configuration = given
         configuration.programs.skopeo = "\(folder)/skopeo"
         func shell(_ script: String) async throws {
             let result = try await ProcessRunner.run(
@@ -133,15 +155,6 @@ struct SystemContainerHostTests {
         func asked() -> Int {
             ((try? FileSystem.readText("\(folder)/asked")) ?? "").split(separator: "\n").count
         }
-        func makeHost() throws -> SystemContainerHost {
-            try SystemContainerHost(
-                configuration,
-                criu: nil,
-                capacity: 1,
-                inventory: GPUInventory(),
-                logger: Logger(label: "test")
-            )
-        }
         func plan(_ job: String, _ incarnation: UInt32) -> ContainerPlan {
             ContainerPlan(
                 key: ContainerKey(job: JobID(rawValue: job), incarnation: Incarnation(rawValue: incarnation)),
@@ -156,67 +169,45 @@ struct SystemContainerHostTests {
             )
         }
         let images = "\(folder)/state/images"
-        do {
-            let host = try makeHost()
-            await #expect(throws: ContainerError.self) { try await host.start(plan("j1", 1)) }
-            await #expect(throws: ContainerError.self) { try await host.start(plan("j1", 2)) }
-            #expect(asked() == 1)
-            // The tag moves on: another agent still gives the job its own image, and a new job the new one.
-            let old = try #require(try FileSystem.list(images).first { $0.hasPrefix("sha256-") })
-            try await shell("umoci config --image registry:tag --config.env COLOUR=red")
-            let second = try makeHost()
-            await #expect(throws: ContainerError.self) { try await second.start(plan("j1", 3)) }
-            #expect(asked() == 1)
-            #expect(try await second.archivedJobs() == [JobID(rawValue: "j1")])
-            await #expect(throws: ContainerError.self) { try await second.start(plan("j2", 1)) }
-            #expect(asked() == 2)
-            #expect(try FileSystem.list(images).filter { $0.hasPrefix("sha256-") }.count == 2)
+        let host = try makeHost(configuration)
+        await #expect(throws: ContainerError.self) { try await host.start(plan("j1", 1)) }
+        await #expect(throws: ContainerError.self) { try await host.start(plan("j1", 2)) }
+        #expect(asked() == 1)
+        // The tag moves on: another agent still gives the job its own image, and a new job the new one.
+        let old = try #require(try FileSystem.list(images).first { $0.hasPrefix("sha256-") })
+        try await shell("umoci config --image registry:tag --config.env COLOUR=red")
+        let second = try makeHost(configuration)
+        await #expect(throws: ContainerError.self) { try await second.start(plan("j1", 3)) }
+        #expect(asked() == 1)
+        #expect(try await second.archivedJobs() == [JobID(rawValue: "j1")])
+        await #expect(throws: ContainerError.self) { try await second.start(plan("j2", 1)) }
+        #expect(asked() == 2)
+        #expect(try FileSystem.list(images).filter { $0.hasPrefix("sha256-") }.count == 2)
 
-            // A checkpoint of the old image, which is lost: nothing is held against the checkpoint, and nothing else is taken.
-            try FileSystem.removeAll("\(images)/\(old)")
-            let dump = "\(folder)/dump/images"
-            try FileSystem.createFolder(dump, mode: 0o700)
-            try FileSystem.writeAtomically(old, to: "\(dump)/godwit-image")
-            try FileSystem.writeAtomically("{}", to: "\(dump)/godwit-container.json")
-            let problem = await #expect(throws: RestoreProblem.self) {
-                try await second.restore(plan("j1", 4), images: dump, layer: nil, pages: nil)
-            }
-            guard case .unavailable(let reason)? = problem else {
-                Issue.record("the checkpoint itself was blamed: \(String(describing: problem))")
-                return
-            }
-            #expect(reason.contains(old))
-            try await second.forget(JobID(rawValue: "j1"))
-            #expect(try await second.archivedJobs() == [JobID(rawValue: "j2")])
+        // A checkpoint of the old image, which is lost: nothing is held against the checkpoint, and nothing else is taken.
+        try FileSystem.removeAll("\(images)/\(old)")
+        let dump = "\(folder)/dump/images"
+        try FileSystem.createFolder(dump, mode: 0o700)
+        try FileSystem.writeAtomically(old, to: "\(dump)/godwit-image")
+        try FileSystem.writeAtomically("{}", to: "\(dump)/godwit-container.json")
+        let problem = await #expect(throws: RestoreProblem.self) {
+            try await second.restore(plan("j1", 4), images: dump, layer: nil, pages: nil)
         }
-        let slice = try CgroupSlice(in: try CgroupHierarchy.detect(), path: "/\(name)")
-        try await slice.remove()
-        try FileSystem.removeAll(folder)
+        guard case .unavailable(let reason)? = problem else {
+            Issue.record("the checkpoint itself was blamed: \(String(describing: problem))")
+            return
+        }
+        #expect(reason.contains(old))
+        try await second.forget(JobID(rawValue: "j1"))
+        #expect(try await second.archivedJobs() == [JobID(rawValue: "j2")])
     }
 
     @Test(arguments: [Duration.zero, .seconds(1)])
     func whatIsGoneIsStopped(grace: Duration) async throws {
-        let name = "godwit-host-test-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
-        let folder = "/tmp/\(name)"
-        try FileSystem.createFolder(folder, mode: 0o700)
-        var configuration = AgentConfiguration(role: .worker)
-        configuration.folders.state = "\(folder)/state"
-        configuration.folders.runtime = "\(folder)/run"
-        configuration.checkpoints.tmpfs = "\(folder)/memory"
-        configuration.cgroup.parent = "/\(name)"
-        configuration.programs.shim = "/bin/true"
-        let host = try SystemContainerHost(
-            configuration,
-            criu: nil,
-            capacity: 1,
-            inventory: GPUInventory(),
-            logger: Logger(label: "test")
-        )
-        let key = ContainerKey(job: JobID(rawValue: "j1aaaaaaaaaa"), incarnation: Incarnation(rawValue: 1))
-        try await host.stop(key, grace: grace)
-        let slice = try CgroupSlice(in: try CgroupHierarchy.detect(), path: "/\(name)")
-        try await slice.remove()
-        try FileSystem.removeAll(folder)
+        try await withConfiguration { configuration, _ in
+            let key = ContainerKey(job: JobID(rawValue: "j1aaaaaaaaaa"), incarnation: Incarnation(rawValue: 1))
+            try await makeHost(configuration).stop(key, grace: grace)
+        }
     }
 
     @Test func theImageOfAJobIsKnownAfterARestartUntilTheJobIsForgotten() throws {
