@@ -468,4 +468,48 @@ struct ControlServiceTests {
             #expect(shown.jobs.map(\.name) == ["solver"])
         }
     }
+
+    @Test func aCheckpointThatBeginsWhileAMoveIsAskedForIsWaitedFor() async throws {
+        try await ControlBench.with { control in
+            let (bench, far) = (control.bench, NodeID(rawValue: "far"))
+            let now = bench.time.now
+            // Before there are several: with those, a leader would have to place it.
+            let id = try await control.running()
+            for (number, node) in [Bench.node, far].enumerated() {
+                let registration = NodeRegistration(
+                    node: node,
+                    member: UInt64(number + 1),
+                    site: SiteID(rawValue: "coast"),
+                    address: "\(node):7420",
+                    vcpus: 2,
+                    memory: .gibibytes(4),
+                    time: now
+                )
+                try await bench.propose(.registerNode(registration))
+            }
+            let record = try await bench.job(id)
+            let gate = bench.disk.hold()
+            let before = await bench.replica.lastIndex
+            func logged(_ count: UInt64) async {
+                while await bench.replica.lastIndex < before + count { await Task.yield() }
+            }
+            await bench.controller.checkpoint(record, bench.key(id))
+            await logged(1)
+            async let reply = control.ask {
+                try await $0.jobMigrate(
+                    .with {
+                        $0.job = .named("solver")
+                        $0.noWait = true
+                    }
+                )
+            }
+            await logged(2)
+            // In the log the move comes after the checkpoint, which nobody could see who asked for it.
+            gate.open()
+            #expect(try await reply.to == "far")
+            let after = try await bench.job(id)
+            #expect(after.migration?.destination == far)
+            #expect(after.newestGoodCheckpoint != nil)
+        }
+    }
 }

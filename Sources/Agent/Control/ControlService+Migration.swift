@@ -9,39 +9,15 @@ import Transport
 extension ControlService {
     func migrate(_ call: RPCCall) async throws {
         let request = try call.decode(WireJobMigrateRequest.self)
-        var record = try await ownJob(request.job, call)
+        let record = try await ownJob(request.job, call)
         let name = record.specification.name
-        // Checkpoints come by themselves and take a moment; who wants the job moved need not find one in between.
-        if record.state == .checkpointing { record = try await wait(for: record.id) { $0.state != .checkpointing } }
-        let state = await replica.state
-        guard let from = record.node, state.nodes.count(where: { $0.state != .left }) > 1 else {
-            throw RPCFailure(
-                .conflict,
-                "'\(name)' was not moved: there is no other node; `godwit node list` shows them"
-            )
-        }
-        let plan = MigrationPlan()
-        let nodes = NodeView.all(of: state, suspects: [], now: now())
-        let choice = plan.choose(record, to: request.to, among: nodes, now: now())
-        guard let to = choice.to else { throw RPCFailure(.conflict, "'\(name)' was not moved. \(choice.reason)") }
-        for node in [from, to] where plan.isBusy(node, state) {
-            throw RPCFailure(
-                .exhausted,
-                "'\(name)' was not moved: node \(node) takes part in \(plan.limitForNode) moves already; try again when one has ended"
-            )
-        }
-        let lastDecision = state.lastDecision
-        let user = user(call)
-        let reason = "\(user) asked for it. \(choice.reason)"
-        _ = try await propose(
-            .beginMigration(MigrationOrder(job: record.id, to: to, by: user, reason: reason, time: now()))
-        )
+        let order = try await beginMove(of: record.id, to: request.to, by: user(call))
         var reply = WireJobMigrateReply()
-        (reply.from, reply.to, reply.message) = (from.rawValue, to.rawValue, choice.reason)
+        (reply.from, reply.to, reply.message) = (order.from.rawValue, order.to.rawValue, order.reason)
         guard !request.noWait else { return call.reply(reply) }
-        let number = (record.lastMigration ?? 0) + 1
-        _ = try await wait(for: record.id) { $0.migration?.number != number }
-        let decisions = try await replica.decisions(of: record.id, after: lastDecision, limit: 100).map(\.decision)
+        _ = try await wait(for: record.id) { $0.migration?.number != order.number }
+        let numbered = try await replica.decisions(of: record.id, after: order.lastDecision, limit: 100)
+        let decisions = numbered.map(\.decision)
         let told = decisions.filter { $0.kind == .migrated }
         guard let first = told.first else {
             let why = decisions.last { $0.kind != .placed }?.sentence ?? "it ended meanwhile"
@@ -60,6 +36,72 @@ extension ControlService {
         reply.rawBytes = UInt64(max(0, figure("rawBytes") ?? 0))
         reply.sentBytes = UInt64(max(0, figure("sentBytes") ?? 0))
         call.reply(reply)
+    }
+
+    /// A move that was begun.
+    private struct BegunMove {
+        var number: UInt64
+        var from: NodeID
+        var to: NodeID
+        /// Why there: a sentence.
+        var reason: String
+        /// The last decision before it.
+        var lastDecision: UInt64
+    }
+
+    /// Checkpoints that may begin between the look at a job and the proposal of its move; each is waited for.
+    private static let checkpointLimit = 5
+
+    /// Chooses where a job goes, and has its move begun.
+    ///
+    /// Checkpoints come by themselves and take a moment; who wants the job moved need not find one in between.
+    private func beginMove(of job: JobID, to wish: String, by user: UserID) async throws -> BegunMove {
+        var checkpointCount = 0
+        while true {
+            let record = try await wait(for: job) { $0.state != .checkpointing }
+            let (command, move) = try await plan(record, to: wish, by: user)
+            do {
+                _ = try await propose(command)
+                return move
+            } catch let refusal as Refusal {
+                checkpointCount += 1
+                guard checkpointCount <= Self.checkpointLimit, let known = await replica.state.job(job),
+                    known.lastGeneration > record.lastGeneration
+                else { throw refusal }
+            }
+        }
+    }
+
+    private func plan(_ record: JobRecord, to wish: String, by user: UserID) async throws -> (Command, BegunMove) {
+        let name = record.specification.name
+        let state = await replica.state
+        guard let from = record.node, state.nodes.count(where: { $0.state != .left }) > 1 else {
+            throw RPCFailure(
+                .conflict,
+                "'\(name)' was not moved: there is no other node; `godwit node list` shows them"
+            )
+        }
+        let plan = MigrationPlan()
+        let choice = plan.choose(
+            record,
+            to: wish,
+            among: NodeView.all(of: state, suspects: [], now: now()),
+            now: now()
+        )
+        guard let to = choice.to else { throw RPCFailure(.conflict, "'\(name)' was not moved. \(choice.reason)") }
+        for node in [from, to] where plan.isBusy(node, state) {
+            throw RPCFailure(
+                .exhausted,
+                "'\(name)' was not moved: node \(node) takes part in \(plan.limitForNode) moves already; try again when one has ended"
+            )
+        }
+        let reason = "\(user) asked for it. \(choice.reason)"
+        let order = MigrationOrder(job: record.id, to: to, by: user, reason: reason, time: now())
+        let number = (record.lastMigration ?? 0) + 1
+        return (
+            .beginMigration(order),
+            BegunMove(number: number, from: from, to: to, reason: choice.reason, lastDecision: state.lastDecision)
+        )
     }
 
     /// What becomes of each job that is left on a node that is being drained; nothing of other nodes.
