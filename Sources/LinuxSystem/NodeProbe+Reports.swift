@@ -180,14 +180,6 @@ extension NodeProbe {
         }
         return [
             .present("criu", version),
-            criu.tracksMemory
-                ? .present("criu.memoryTracking", "soft-dirty pages")
-                : .absent(
-                    "criu.memoryTracking",
-                    "the kernel has no soft-dirty tracking",
-                    cost: "Pre-copy is not possible: every checkpoint dumps all memory while frozen.",
-                    remedy: "Boot a kernel with CONFIG_MEM_SOFT_DIRTY=y."
-                ),
             criu.hasLazyPages
                 ? .present("criu.lazyPages", "userfaultfd")
                 : .absent(

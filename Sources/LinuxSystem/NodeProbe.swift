@@ -17,8 +17,6 @@ package struct CRIUFacts: Sendable, Equatable {
     package var tool: ToolFacts
     /// Whether `criu check` is content and the version is new enough for this kernel.
     package var works: Bool
-    /// Soft-dirty tracking, without which there is no pre-dump.
-    package var tracksMemory: Bool
     /// Restoring before all pages have arrived.
     package var hasLazyPages: Bool
     /// What `criu check` complained about; empty when it works.
@@ -162,15 +160,13 @@ package struct NodeProbe: Sendable {
                 ""
             }
         guard check.isSuccess else {
-            return CRIUFacts(tool: tool, works: false, tracksMemory: false, hasLazyPages: false, complaint: complaint)
+            return CRIUFacts(tool: tool, works: false, hasLazyPages: false, complaint: complaint)
         }
-        async let tracking = criu(tool.path, ["check", "--feature", "mem_dirty_track"])
-        async let lazy = criu(tool.path, ["check", "--feature", "uffd-noncoop"])
+        let lazy = await criu(tool.path, ["check", "--feature", "uffd-noncoop"])
         return CRIUFacts(
             tool: tool,
             works: isNewEnough,
-            tracksMemory: await tracking.isSuccess,
-            hasLazyPages: await lazy.isSuccess,
+            hasLazyPages: lazy.isSuccess,
             complaint: complaint
         )
     }

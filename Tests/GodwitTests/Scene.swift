@@ -297,10 +297,10 @@ enum Scene {
                     $0.detail = "4.2"
                 },
                 .with {
-                    $0.name = "memory.tracking"
-                    $0.detail = "the kernel has no soft-dirty"
-                    $0.cost = "each checkpoint reads all of a job's memory"
-                    $0.remedy = "none is needed; use a kernel with CONFIG_MEM_SOFT_DIRTY to make checkpoints smaller"
+                    $0.name = "criu.lazyPages"
+                    $0.detail = "CRIU cannot use userfaultfd"
+                    $0.cost = "A container runs again only when all of its memory has arrived."
+                    $0.remedy = "Boot a kernel with CONFIG_USERFAULTFD=y and let the agent use it."
                 },
             ]
         }

@@ -55,6 +55,8 @@ struct NodeFactsSummary: Sendable, Equatable {
     var canCheckpoint: Bool { capabilities.isSuperset(of: ["criu", "runc"]) }
 
     /// Capabilities that have a number, which is their place here; new ones are added at the end and none is ever moved.
+    ///
+    /// `criu.memoryTracking` is told by earlier agents only.
     static let capabilityNames = [
         "cgroup", "cgroup.write", "cgroup.swap", "psi", "tar", "criu", "criu.memoryTracking", "criu.lazyPages",
         "pipeSize", "overlayfs", "tmpfs", "stateSpace", "tun", "userfaultfd", "systemd", "clock", "openFiles", "gpu",
