@@ -5,15 +5,6 @@ import CoreMetrics
 import Logging
 import Transport
 
-/// What came of a checkpoint while it was being written elsewhere.
-struct EarlyCopy: Sendable {
-    var incoming: any IncomingCopy
-    /// Where it is written.
-    var source: NodeID
-    /// Bytes of its own data, from the first on.
-    var byteCount: UInt64
-}
-
 /// Carries out the effects of one transfer, in order, and answers its core.
 actor CopyFetch {
     private var core: CopyTransfer

@@ -41,17 +41,7 @@ struct CopySettings: Sendable {
 /// What should be here is in the replicated state. It fetches what is wanted of it, deletes what nobody counts to it any more, reads everything once in
 /// a while, and reports what came of it; an agent that was killed in between finds the same in the state and on the disk.
 actor CopyKeeper: CopySource, Service {
-    private struct Key: Hashable {
-        var job: JobID
-        var generation: CheckpointGeneration
-    }
-
-    /// What comes of a checkpoint that is still being written elsewhere.
-    private struct EarlyArrival {
-        let task: Task<EarlyCopy?, Never>
-        /// When it goes unless it was asked for; nil while it comes.
-        var end: ContinuousClock.Instant?
-    }
+    private typealias Key = CopyKey
 
     private let node: NodeID
     private let replica: Replica
@@ -66,8 +56,6 @@ actor CopyKeeper: CopySource, Service {
     private var fetches: [Key: (fetch: CopyFetch, isUrgent: Bool)] = [:] {
         didSet { metrics?.underWay.set(fetches.count) }
     }
-    /// What comes of checkpoints that are still being written where they are taken.
-    private var early: [Key: EarlyArrival] = [:]
     private var retryAfter: [Key: ContinuousClock.Instant] = [:]
     /// What is here is damaged and about to be deleted: until then it is not taken for a copy, though one may be wanted again already.
     private var condemned: Set<Key> = []
@@ -80,6 +68,8 @@ actor CopyKeeper: CopySource, Service {
     private var checks: [Key: RunningCheck] = [:]
     private var lastSweep: ContinuousClock.Instant?
     private nonisolated let full = Mutex(false)
+    /// What comes of checkpoints that are still being written where they are taken.
+    private let early: EarlyCopies
 
     init(
         node: NodeID,
@@ -95,6 +85,14 @@ actor CopyKeeper: CopySource, Service {
         (self.node, self.replica, self.images, self.link, self.hub) = (node, replica, images, link, hub)
         (self.settings, self.metrics, self.logger, self.now) = (settings, metrics, logger, now)
         scrub = ScrubPlan(period: settings.scrubPeriod)
+        early = EarlyCopies(
+            images: images,
+            link: link,
+            limit: settings.fetchLimit,
+            patience: settings.earlyPatience,
+            metrics: metrics,
+            logger: logger
+        )
     }
 
     /// Whether this node has no room for copies of others, as of the last look.
@@ -116,7 +114,7 @@ actor CopyKeeper: CopySource, Service {
 
     private func end() async {
         for (_, running) in fetches { await running.fetch.cancel() }
-        for (_, arrival) in early { arrival.task.cancel() }
+        early.end()
     }
 
     // MARK: What is wanted here
@@ -141,7 +139,7 @@ actor CopyKeeper: CopySource, Service {
             }
         }
         let keys = Set(wanted.map { Key(job: $0.job.id, generation: $0.entry.generation) })
-        dropEarly(except: keys)
+        early.dropUnclaimed(except: keys)
         retryAfter = retryAfter.filter { keys.contains($0.key) }
         for (key, running) in fetches where !running.isUrgent && !keys.contains(key) { await running.fetch.cancel() }
         for (job, entry) in wanted {
@@ -200,7 +198,7 @@ actor CopyKeeper: CopySource, Service {
             seal: seal,
             raw: entry.raw,
             sources: sources,
-            arrival: early.removeValue(forKey: key)?.task,
+            arrival: early.claim(key),
             isUrgent: isUrgent,
             limits: settings.limits,
             images: images,
@@ -300,64 +298,9 @@ actor CopyKeeper: CopySource, Service {
     func takeOffer(_ job: JobID, _ generation: CheckpointGeneration, from source: NodeID) async {
         let key = Key(job: job, generation: generation)
         guard let record = await replica.state.job(job), record.node == source, !record.state.isFinal,
-            record.checkpoint(generation) == nil, fetches[key] == nil, early[key] == nil,
-            early.count < settings.fetchLimit, !isFull
+            record.checkpoint(generation) == nil, fetches[key] == nil, !isFull
         else { return }
-        early[key] = EarlyArrival(
-            task: Task(name: "copy.early") { [self] in
-                let copy = await receiveEarly(key, from: source)
-                early[key]?.end = .now + settings.earlyPatience
-                return copy
-            },
-            end: nil
-        )
-    }
-
-    /// What came of it when it is whole, or the line to its node broke; nil when it cannot be taken in.
-    private nonisolated func receiveEarly(_ key: Key, from source: NodeID) async -> EarlyCopy? {
-        let received = Mutex(UInt64(0))
-        do {
-            let incoming = try await images.incoming(job: key.job, generation: key.generation, sharing: true)
-            var request = CopyRequest(
-                job: key.job,
-                generation: key.generation,
-                digest: "",
-                offset: 0,
-                isUrgent: false
-            )
-            request.isGrowing = true
-            do {
-                try await link.fetchCopy(request, from: source) { [metrics] piece in
-                    try Task.checkCancellation()
-                    let offset = received.withLock { $0 }
-                    try await incoming.write(piece.data, at: offset)
-                    received.withLock { $0 += UInt64(piece.data.count) }
-                    metrics?.received.increment(by: piece.data.count)
-                }
-            } catch let problem as CopyProblem {
-                throw problem
-            } catch {
-                logger.debug("checkpoint.early.ended", metadata: ["job": "\(key.job)", "reason": "\(error)"])
-            }
-            let count = received.withLock { $0 }
-            logger.debug(
-                "checkpoint.early",
-                metadata: [
-                    "job": "\(key.job)", "generation": "\(key.generation)", "from": "\(source)", "bytes": "\(count)",
-                ]
-            )
-            return count == 0 ? nil : EarlyCopy(incoming: incoming, source: source, byteCount: count)
-        } catch {
-            logger.debug("checkpoint.early.declined", metadata: ["job": "\(key.job)", "reason": "\(error)"])
-            return nil
-        }
-    }
-
-    /// Lets go of what nobody asked this node to keep.
-    private func dropEarly(except wanted: Set<Key>) {
-        for (key, arrival) in early where !wanted.contains(key) {
-            if let end = arrival.end, end < .now { early[key] = nil }
-        }
+        early.begin(key, from: source)
     }
 
     // MARK: For a restore
