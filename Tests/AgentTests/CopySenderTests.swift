@@ -84,6 +84,23 @@ struct CopySenderTests {
         Issue.record("the second never waited: \(orders)")
     }
 
+    @Test("a copy that is further overtakes one that began before it", .timeLimit(.minutes(5)))
+    func overtaking() async throws {
+        let sender = CopySender(images: store(1), bytesPerSecond: 600_000)
+        var further = request(1)
+        further.offset = 300_000
+        var orders: [[Int]] = []
+        // As above; without overtaking the second would be the last.
+        for _ in 1...5 {
+            let order = try await order(request(1), further, sender)
+            #expect(order.count == 5)
+            let end = try #require(order.lastIndex(of: 2))
+            if order[..<end].count(where: { $0 == 1 }) <= 2 { return }
+            orders.append(order)
+        }
+        Issue.record("the first never waited: \(orders)")
+    }
+
     @Test("copies of different checkpoints share it", .timeLimit(.minutes(5)))
     func sideBySide() async throws {
         let sender = CopySender(images: store(1, 2), bytesPerSecond: 600_000)

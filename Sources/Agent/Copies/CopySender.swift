@@ -30,13 +30,22 @@ struct CopyPiece: Sendable, Equatable {
 
 /// Sends checkpoints of this node to others, so fast as it may.
 ///
-/// Of several copies of one checkpoint the first goes first: it makes the checkpoint outlive this node, and the others take the bandwidth that it leaves.
+/// Of several copies of one checkpoint the one that is furthest goes first: it makes the checkpoint outlive this node, and the others take the bandwidth that
+/// it leaves.
 final class CopySender: Sendable {
     /// Which copy it is, in the order in which they were asked for.
     private struct Ticket: Sendable {
         var number: UInt64
         var job: JobID
         var generation: CheckpointGeneration
+        /// Bytes of data that are there.
+        var offset: UInt64
+
+        /// Whether it has the bandwidth before another copy.
+        func goes(before other: Ticket) -> Bool {
+            job == other.job && generation == other.generation
+                && (offset > other.offset || offset == other.offset && number < other.number)
+        }
     }
 
     private let images: any CheckpointStore
@@ -48,7 +57,7 @@ final class CopySender: Sendable {
     static let limit = 8
     /// Bytes of a piece: a few of them fill the credit of a stream.
     private static let pieceByteCount = 256 << 10
-    /// The first copy is not held up by this node when it has left the bandwidth unused for so long.
+    /// A copy is not held up by this node when it has left the bandwidth unused for so long.
     private static let rest: Duration = .milliseconds(10)
     /// What another copy waits for one piece at most, so that its receiver does not give this node up.
     private static let patience: Duration = .seconds(2)
@@ -66,7 +75,12 @@ final class CopySender: Sendable {
         let ticket = open.withLock { open -> Ticket? in
             guard open.tickets.count < Self.limit else { return nil }
             open.next += 1
-            let ticket = Ticket(number: open.next, job: request.job, generation: request.generation)
+            let ticket = Ticket(
+                number: open.next,
+                job: request.job,
+                generation: request.generation,
+                offset: request.offset
+            )
             open.tickets.append(ticket)
             return ticket
         }
@@ -108,8 +122,9 @@ final class CopySender: Sendable {
             let bytes = try await copy.read(from: offset, limit: size)
             if bytes.isEmpty { break }
             offset += UInt64(bytes.count)
-            if !request.isUrgent { try await letPass(before: ticket) }
+            if !request.isUrgent { try await letPass(before: ticket.number) }
             try await send(CopyPiece(data: bytes), request, sink)
+            note(offset, of: ticket.number)
         }
     }
 
@@ -128,19 +143,26 @@ final class CopySender: Sendable {
         var offset = request.offset
         while case let bytes = try await copy.read(from: offset, limit: Self.pieceByteCount), !bytes.isEmpty {
             offset += UInt64(bytes.count)
-            try await letPass(before: ticket)
+            try await letPass(before: ticket.number)
             try await send(CopyPiece(data: bytes), request, sink)
+            note(offset, of: ticket.number)
         }
     }
 
-    /// Waits while an earlier copy of the same checkpoint uses the bandwidth.
-    private func letPass(before ticket: Ticket) async throws {
+    private func note(_ offset: UInt64, of number: UInt64) {
+        open.withLock { open in
+            guard let index = open.tickets.firstIndex(where: { $0.number == number }) else { return }
+            open.tickets[index].offset = offset
+        }
+    }
+
+    /// Waits while a copy of the same checkpoint that is further uses the bandwidth.
+    private func letPass(before number: UInt64) async throws {
         let end = ContinuousClock.now + Self.patience
         while ContinuousClock.now < end {
             let isFirst = open.withLock { open in
-                !open.tickets.contains {
-                    $0.number < ticket.number && $0.job == ticket.job && $0.generation == ticket.generation
-                }
+                guard let own = open.tickets.first(where: { $0.number == number }) else { return true }
+                return !open.tickets.contains { $0.goes(before: own) }
             }
             if isFirst { return }
             let pause = rate.withLock { $0.untilUnused(for: Self.rest, now: .now) }
