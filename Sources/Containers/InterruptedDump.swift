@@ -46,12 +46,15 @@ struct InterruptedDump: Sendable {
     private func processes() -> [ProcessIdentity] {
         ((try? FileSystem.list("/proc")) ?? []).compactMap { name in
             guard let pid = Int32(name), pid != ProcessControl.id,
-                let program = try? FileSystem.readLine("/proc/\(name)/comm"), programs.contains(program),
+                let program = try? FileSystem.readLine("/proc/\(name)/comm"), dumps(program),
                 namesFolder(pid) || holdsFile(pid)
             else { return nil }
             return ProcessIdentity(of: pid)
         }
     }
+
+    /// A CRIU beside the system's libraries is run by a loader, whose name it then has.
+    private func dumps(_ program: String) -> Bool { programs.contains(program) || program.hasPrefix("ld-linux") }
 
     private func namesFolder(_ pid: Int32) -> Bool {
         guard let words = try? FileSystem.read("/proc/\(pid)/cmdline") else { return false }
