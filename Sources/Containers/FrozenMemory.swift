@@ -30,6 +30,9 @@ extension CheckpointOptions {
 ///
 /// The container is CRIU's until ``complete()`` or ``abort()``. When the agent ends before, its ``DumpGuard`` lets go of it as ``abort()`` does: it stands still, as it was, and what becomes
 /// of it is for the next agent to find out. What runs elsewhere by then cannot get its pages any more, and is ended there.
+///
+/// The container is stopped twice: each thread by CRIU's ptrace, which ends with CRIU, and all by its cgroup's freezer, which does not. So it does not run on beside its copy when somebody, or the
+/// kernel for want of memory, kills CRIU.
 package final class FrozenMemory: PageSource {
     /// The number of the stream in CRIU.
     static let descriptor = 5
@@ -38,19 +41,24 @@ package final class FrozenMemory: PageSource {
     private let socket: Mutex<Int32?>
     private let process: Int32
     private let dumpGuard: DumpGuard
+    private let cgroup: Cgroup
+    /// What of the dump may outlive runc.
+    private let remains: InterruptedDump?
     private let watcher: ProcessWatcher
     private let timeout: Duration
 
     init(
         socket: Int32,
         process: Int32,
+        of cgroup: Cgroup,
+        remains: InterruptedDump?,
         guardedBy dumpGuard: DumpGuard,
         byteCount: ByteCount,
         watcher: ProcessWatcher,
         timeout: Duration
     ) {
         (self.byteCount, self.process, self.watcher, self.timeout) = (byteCount, process, watcher, timeout)
-        self.dumpGuard = dumpGuard
+        (self.dumpGuard, self.cgroup, self.remains) = (dumpGuard, cgroup, remains)
         self.socket = Mutex(socket)
     }
 
@@ -93,9 +101,9 @@ package final class FrozenMemory: PageSource {
     /// Nothing: what becomes of the container is for ``complete()`` or ``abort()`` to say.
     package func close() {}
 
-    /// Every page is where the job goes on: tells CRIU to end the container that stood still, and waits until CRIU has gone.
+    /// Every page is where the job goes on: tells CRIU to end the container that stood still, kills it, and waits until CRIU has gone.
     ///
-    /// The caller kills and removes it then: runc complains when the container's end takes a moment, and is not asked whether it was content.
+    /// The caller removes it then: runc complains when the container's end takes a moment, and is not asked whether it was content.
     package func complete() async throws {
         guard let socket = takeSocket() else { return }
         // First: what it says would be taken for more of what is said here.
@@ -106,6 +114,8 @@ package final class FrozenMemory: PageSource {
             guard (try? StreamSocket.write(message, to: socket, within: timeout)) == true else { return nil }
             return (try? StreamSocket.read(4, from: socket, within: timeout)) ?? nil
         }
+        // CRIU waits until all of it is dead, which nothing frozen can be in version 1 of cgroups.
+        try? await cgroup.kill()
         _ = try? await watcher.exit(of: process)
         guard answer == [0, 0, 0, 0] else { throw Self.gone }
     }
@@ -114,8 +124,14 @@ package final class FrozenMemory: PageSource {
     package func abort() async {
         guard let socket = takeSocket() else { return }
         await dumpGuard.dismiss()
-        Self.refuse(socket)
-        _ = try? await watcher.exit(of: process)
+        await onThread {
+            // Upon the end of the stream it would end the container, as if all were elsewhere.
+            _ = try? StreamSocket.write(DumpGuard.nonsense, to: socket, within: .seconds(5))
+            Glibc.close(socket)
+        }
+        if case .exited? = try? await watcher.exit(of: process) { return }
+        // runc was killed. CRIU freezes the cgroup as the last thing, and a thaw has to come after that.
+        try? await remains?.end(by: MonotonicClock.nanoseconds() + Duration.seconds(5).nanoseconds)
     }
 
     private func takeSocket() -> Int32? {
@@ -123,12 +139,6 @@ package final class FrozenMemory: PageSource {
             defer { socket = nil }
             return socket
         }
-    }
-
-    /// Says what CRIU does not understand, upon which it gives the dump up: it would take the end of the stream for success.
-    private static func refuse(_ socket: Int32) {
-        _ = try? StreamSocket.write(DumpGuard.nonsense, to: socket, within: .seconds(5))
-        Glibc.close(socket)
     }
 
     private static let gone = ContainerError(
@@ -173,6 +183,7 @@ extension ContainerRuntime {
         try explaining("preparing pipes for pages") { () throws(SystemError) in
             try KernelPipes.allow(byteCount: 4 << 20)
         }
+        let cgroup = try cgroup(of: id)
         let start = MonotonicClock.nanoseconds()
         // runc wants an address, which CRIU does not use when it has a descriptor.
         let command =
@@ -222,12 +233,16 @@ extension ContainerRuntime {
             FrozenMemory(
                 socket: spawned.socket,
                 process: spawned.pid,
+                of: cgroup,
+                remains: InterruptedDump(try self.folder(of: id), runc: runc),
                 guardedBy: spawned.guard,
                 byteCount: Self.remainingBytes(in: "\(folder)/images"),
                 watcher: watcher,
                 timeout: configuration.pageTimeout
             )
         )
+        // CRIU has thawed the cgroup for its own code, of which nothing is left to run.
+        try await cgroup.freeze()
         return .nanoseconds(MonotonicClock.nanoseconds() - start)
     }
 

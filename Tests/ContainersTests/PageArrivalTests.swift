@@ -289,4 +289,70 @@ final class FilePages: PageSource {
             _ = try await node.runtime.checkpoint(first.id, CheckpointOptions(folder: folder))
         }
     }
+
+    /// Programs of a dump that are killed while they hold the memory.
+    enum Victim: String, CaseIterable { case criu, runc, shim }
+
+    @Test(arguments: Victim.allCases, [true, false])
+    func `Whoever is killed while memory is held, the container stands still until its end or its thaw`(
+        victim: Victim,
+        isElsewhere: Bool
+    ) async throws {
+        try await TestNode.run { node in
+            let first = try await node.runtime.start(node.request("a-1", ["/probe", "remember", "4"]))
+            _ = try await node.line(of: first.id) { $0 == "count 3" }
+            let folder = try node.memoryFolder()
+            let (_, memory) = try await node.runtime.dumpLazily(first.id, folder: folder)
+            let log = try node.runtime.logs(of: first.id)
+            var end = try log.tail(1).end
+            let pid = try #require(try Self.process(victim, of: first.id, dumpedInto: folder, node))
+            #expect(kill(pid, SIGKILL) == 0)
+            // It counts every 10 ms.
+            try await Task.sleep(for: .milliseconds(500))  // polls: nothing is to happen
+            #expect(log.next(&end).map(\.text) == [], "it runs on")
+            #expect(try node.runtime.cgroup(of: first.id).isFrozen())
+            var bytes: [UInt8] = []
+            if victim == .criu {
+                #expect(throws: ContainerError.self) {
+                    try memory.read(process: 1, address: 4096, pageCount: 1, into: &bytes)
+                }
+            }
+            if isElsewhere {
+                // Also of a memory that cannot be had any more nothing stays.
+                try? await memory.complete()
+                #expect(!first.process.isAlive)
+            } else {
+                await memory.abort()
+                try await node.runtime.thaw(first.id)
+                // Without its shim nobody takes what it says.
+                guard victim != .shim else { return }
+                #expect(try await node.line(of: first.id, after: end) { $0.hasPrefix("count") } != nil)
+            }
+        }
+    }
+
+    private static func process(
+        _ victim: Victim,
+        of id: ContainerID,
+        dumpedInto folder: String,
+        _ node: TestNode
+    ) throws -> Int32? {
+        func command(_ pid: String) -> String {
+            String(decoding: (try? FileSystem.read("/proc/\(pid)/cmdline")) ?? [], as: UTF8.self)
+        }
+        return try FileSystem.list("/proc").first { pid in
+            let program = (try? FileSystem.readLine("/proc/\(pid)/comm")) ?? ""
+            switch victim {
+            case .criu:
+                // runc tells it by messages what to do: whose it is, only its parent shows.
+                guard command(pid).contains("swrk"), let status = try? FileSystem.readText("/proc/\(pid)/status"),
+                    let line = status.split(separator: "\n").first(where: { $0.hasPrefix("PPid:") })
+                else { return false }
+                return command(String(line.dropFirst(6))).contains(folder)
+            case .runc: return program == "runc" && command(pid).contains(folder)
+            case .shim:
+                return program == "godwit-shim" && command(pid).contains("\(node.folder)/state/containers/\(id)")
+            }
+        }.flatMap { Int32($0) }
+    }
 }
