@@ -214,7 +214,7 @@ final class ClusterAgent: Sendable {
         var copySettings = CopySettings()
         copySettings.sweepPeriod = .milliseconds(100)
         copySettings.retry = .milliseconds(100)
-        copySettings.earlyPatience = .milliseconds(100)
+        copySettings.earlyPatience = .seconds(2)
         copySettings.limits.pause = .milliseconds(20)
         copySettings.scrubPeriod = .milliseconds(500)
         copies = CopyKeeper(
@@ -392,9 +392,10 @@ final class ClusterAgent: Sendable {
 
     /// Submits a job that runs for ever.
     @discardableResult
-    func submit(_ name: String) async throws -> JobID {
+    func submit(_ name: String, replicas: Int = 1) async throws -> JobID {
         let document = """
-            {"name": "\(name)", "image": {"rootfs": "/r"}, "command": ["work"], "resources": {"cpus": 0.1, "memory": "64MiB"}}
+            {"name": "\(name)", "image": {"rootfs": "/r"}, "command": ["work"], "resources": {"cpus": 0.1, "memory": "64MiB"},
+             "checkpoint": {"replicas": \(replicas)}}
             """
         let request = WireJobSubmitRequest.with { request in
             request.document.name = "\(name).json"

@@ -31,8 +31,12 @@ struct CopyKeeperTests {
     }
 
     /// A job that runs, and the agent that runs it.
-    private static func running(_ name: String, on agents: [ClusterAgent]) async throws -> (JobID, ClusterAgent) {
-        let job = try await agents[0].submit(name)
+    private static func running(
+        _ name: String,
+        replicas: Int = 1,
+        on agents: [ClusterAgent]
+    ) async throws -> (JobID, ClusterAgent) {
+        let job = try await agents[0].submit(name, replicas: replicas)
         try await ClusterBench.until { await agents[0].replica.state.job(job)?.state == .running }
         let node = await agents[0].replica.state.job(job)?.node
         return (job, try #require(agents.first { $0.node == node }))
@@ -108,16 +112,18 @@ struct CopyKeeperTests {
     @Test("what is written of a checkpoint is taken in meanwhile, and need not come again")
     func whileItIsWritten() async throws {
         try await ClusterBench.with(["a", "b", "c"]) { _, agents in
-            let (job, home) = try await Self.running("growing", on: agents)
+            let (job, home) = try await Self.running("growing", replicas: 2, on: agents)
+            // Who knows the same chooses the same.
+            try await ClusterBench.until { await home.replica.state.nodes.count { $0.state == .active } == 3 }
             let gate = home.images.holdStoring()
             async let taken = Self.taken(job, on: agents)
-            // It is far from whole, and one of the others has all that there is.
+            // It is far from whole, and the others have all that there is.
             let others = agents.filter { $0.node != home.node }
-            try await ClusterBench.until { others.contains { $0.images.comingBytes == 400_000 } }
+            try await ClusterBench.until { others.allSatisfy { $0.images.comingBytes == 400_000 } }
             #expect(home.images.readOffsets.isEmpty)
             gate.open()
             let entry = try await taken
-            _ = try await Self.copied(job, entry.generation, to: 2, among: agents)
+            _ = try await Self.copied(job, entry.generation, to: 3, among: agents)
             #expect(home.images.readOffsets.min() == 400_000, "\(home.images.readOffsets)")
         }
     }
