@@ -204,6 +204,19 @@ if Context.environment["GODWIT_BENCHMARKS"] != nil {
     )
 }
 
+// Some of the tests with all that they need, on demand: a sanitizer need not build what it is not to look at.
+if let tests = Context.environment["GODWIT_TESTS"] {
+    var wanted: Set<String> = []
+    var open = tests.split(separator: " ").map(String.init)
+    while let name = open.popLast() {
+        guard wanted.insert(name).inserted else { continue }
+        guard let target = package.targets.first(where: { $0.name == name }) else { fatalError("no target \(name)") }
+        open += target.dependencies.compactMap { if case .byNameItem(let name, _) = $0 { name } else { nil } }
+    }
+    package.targets.removeAll { !wanted.contains($0.name) }
+    package.products.removeAll { !wanted.contains($0.name) }
+}
+
 // What protoc generates is not ours to make memory-safe by annotation; it is a target of its own so that all else is.
 let generated: Set = ["ControlMessages"]
 
