@@ -323,7 +323,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
     }
 
     /// A checkpoint of which so much is written until it is whole.
-    private final class Growing: GrowingCopy {
+    private final class Growing: CopyData {
         static let byteCount: UInt64 = 400_000
         private let whole = AsyncStream<Void>.makeStream()
 
@@ -339,7 +339,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
         }
     }
 
-    func growing(job: JobID, generation: CheckpointGeneration) -> (any GrowingCopy)? {
+    func growing(job: JobID, generation: CheckpointGeneration) -> (any CopyData)? {
         state.withLock { $0.growing[Key(job: job, generation: generation)] }
     }
 

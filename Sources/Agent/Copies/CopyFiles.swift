@@ -2,22 +2,21 @@ import Checkpointing
 import ClusterModel
 import ImageStore
 
+/// Data of a checkpoint that another node reads: of one that is being written here, which gives what there is, or of a whole one.
+protocol CopyData: Sendable {
+    /// Up to `limit` bytes from `offset` on; waits for those that are still to be written, and gives none at the end, or when the checkpoint has
+    /// become whole meanwhile.
+    func read(from offset: UInt64, limit: Int) async throws -> [UInt8]
+}
+
 /// A checkpoint that another node reads as it lies here; it stays until this is let go.
-protocol OutgoingCopy: Sendable {
+protocol OutgoingCopy: CopyData {
     /// How it is sealed.
     var seal: ImageSeal { get }
     /// The index file.
     var index: [UInt8] { get }
     /// Bytes of the data file.
     var dataLength: UInt64 { get }
-    /// Up to `limit` bytes of the data file from `offset` on; none at its end.
-    func read(from offset: UInt64, limit: Int) async throws -> [UInt8]
-}
-
-/// A checkpoint that is being written here, for another node that takes it in meanwhile.
-protocol GrowingCopy: Sendable {
-    /// Up to `limit` bytes of its own data file from `offset` on; waits for them, and gives none when the checkpoint is whole.
-    func read(from offset: UInt64, limit: Int) async throws -> [UInt8]
 }
 
 /// A copy that comes here; what is let go before `finish` returned leaves nothing.
@@ -37,7 +36,7 @@ protocol IncomingCopy: Sendable {
 }
 
 extension OutgoingImage: OutgoingCopy {}
-extension GrowingImage: GrowingCopy {}
+extension GrowingImage: CopyData {}
 
 /// What is wrong with a copy, as far as it decides what comes next.
 enum CopyProblem: Error, Equatable, CustomStringConvertible {

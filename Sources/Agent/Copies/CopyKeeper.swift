@@ -89,6 +89,7 @@ actor CopyKeeper: CopySource, Service {
             images: images,
             link: link,
             limit: settings.fetchLimit,
+            longest: settings.limits.store,
             patience: settings.earlyPatience,
             metrics: metrics,
             logger: logger

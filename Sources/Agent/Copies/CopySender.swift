@@ -117,15 +117,7 @@ final class CopySender: Sendable {
             piece.index = Array(copy.index[start..<min(start + size, copy.index.count)])
             try await send(piece, request, sink)
         }
-        var offset = request.offset
-        while offset < copy.dataLength {
-            let bytes = try await copy.read(from: offset, limit: size)
-            if bytes.isEmpty { break }
-            offset += UInt64(bytes.count)
-            if !request.isUrgent { try await letPass(before: ticket.number) }
-            try await send(CopyPiece(data: bytes), request, sink)
-            note(offset, of: ticket.number)
-        }
+        try await sendData(of: copy, until: copy.dataLength, request, ticket, sink)
     }
 
     /// Sends what is written of a checkpoint, until it is whole.
@@ -140,10 +132,22 @@ final class CopySender: Sendable {
                 "no checkpoint \(request.generation) of job \(request.job) is being written here"
             )
         }
+        try await sendData(of: copy, until: .max, request, ticket, sink)
+    }
+
+    private func sendData(
+        of copy: any CopyData,
+        until end: UInt64,
+        _ request: CopyRequest,
+        _ ticket: Ticket,
+        _ sink: (CopyPiece) async throws -> Void
+    ) async throws {
         var offset = request.offset
-        while case let bytes = try await copy.read(from: offset, limit: Self.pieceByteCount), !bytes.isEmpty {
+        while offset < end {
+            let bytes = try await copy.read(from: offset, limit: Self.pieceByteCount)
+            if bytes.isEmpty { break }
             offset += UInt64(bytes.count)
-            try await letPass(before: ticket.number)
+            if !request.isUrgent { try await letPass(before: ticket.number) }
             try await send(CopyPiece(data: bytes), request, sink)
             note(offset, of: ticket.number)
         }

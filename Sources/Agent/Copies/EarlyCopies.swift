@@ -24,28 +24,31 @@ struct EarlyCopy: Sendable {
 final class EarlyCopies: Sendable {
     private struct Arrival {
         let task: Task<EarlyCopy?, Never>
-        /// When it goes unless it was claimed; nil while it comes.
-        var end: ContinuousClock.Instant?
+        /// When it goes unless it was claimed.
+        var end: ContinuousClock.Instant
     }
 
     private let images: any CheckpointStore
     private let link: any PeerLink
     private let limit: Int
+    private let longest: Duration
     private let patience: Duration
     private let metrics: CopyMetrics?
     private let logger: Logger
     private let arrivals = Mutex<[CopyKey: Arrival]>([:])
 
-    /// At most `limit` come or lie here at once; what has come waits for `patience` to be claimed.
+    /// At most `limit` come or lie here at once, none comes for longer than `longest`, and what has come waits for `patience` to be claimed.
     init(
         images: any CheckpointStore,
         link: any PeerLink,
         limit: Int,
+        longest: Duration,
         patience: Duration,
         metrics: CopyMetrics?,
         logger: Logger
     ) {
-        (self.images, self.link, self.limit, self.patience) = (images, link, limit, patience)
+        (self.images, self.link, self.limit) = (images, link, limit)
+        (self.longest, self.patience) = (longest, patience)
         (self.metrics, self.logger) = (metrics, logger)
     }
 
@@ -59,7 +62,8 @@ final class EarlyCopies: Sendable {
                     let end = ContinuousClock.now + patience
                     self.arrivals.withLock { $0[key]?.end = end }
                     return copy
-                }
+                },
+                end: .now + longest
             )
         }
     }
@@ -72,11 +76,13 @@ final class EarlyCopies: Sendable {
     /// Lets go of what nobody has asked for in time.
     func dropUnclaimed(except wanted: Set<CopyKey>) {
         let now = ContinuousClock.now
-        arrivals.withLock { arrivals in
-            arrivals = arrivals.filter { key, arrival in
-                wanted.contains(key) || arrival.end.map { now < $0 } ?? true
-            }
+        let late = arrivals.withLock { arrivals in
+            let late = arrivals.filter { !wanted.contains($0.key) && $0.value.end <= now }
+            for key in late.keys { arrivals[key] = nil }
+            return late
         }
+        // What still comes is from a node that says nothing any more.
+        for arrival in late.values { arrival.task.cancel() }
     }
 
     /// Takes nothing in any more.

@@ -49,7 +49,7 @@ protocol CheckpointStore: Sendable {
         held: [CheckpointGeneration]
     ) async throws -> any OutgoingCopy
     /// What there is of a generation that is being written now; nil when none is.
-    func growing(job: JobID, generation: CheckpointGeneration) -> (any GrowingCopy)?
+    func growing(job: JobID, generation: CheckpointGeneration) -> (any CopyData)?
     /// Begins to take in a copy; it and what it gives throw a `CopyProblem`.
     ///
     /// With `sharing`, data of earlier generations that is here need not come.

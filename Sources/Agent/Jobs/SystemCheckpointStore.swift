@@ -66,7 +66,7 @@ struct SystemCheckpointStore: CheckpointStore {
         )
     }
 
-    func growing(job: JobID, generation: CheckpointGeneration) -> (any GrowingCopy)? {
+    func growing(job: JobID, generation: CheckpointGeneration) -> (any CopyData)? {
         store.growing(job, generation)
     }
 
