@@ -5,12 +5,6 @@ import Logging
 import Synchronization
 import Transport
 
-/// One generation of one job.
-struct CopyKey: Hashable, Sendable {
-    var job: JobID
-    var generation: CheckpointGeneration
-}
-
 /// What came of a checkpoint while it was being written elsewhere.
 struct EarlyCopy: Sendable {
     var incoming: any IncomingCopy
@@ -35,7 +29,7 @@ final class EarlyCopies: Sendable {
     private let patience: Duration
     private let metrics: CopyMetrics?
     private let logger: Logger
-    private let arrivals = Mutex<[CopyKey: Arrival]>([:])
+    private let arrivals = Mutex<[JobGeneration: Arrival]>([:])
 
     /// At most `limit` come or lie here at once, none comes for longer than `longest`, and what has come waits for `patience` to be claimed.
     init(
@@ -53,7 +47,7 @@ final class EarlyCopies: Sendable {
     }
 
     /// Begins to take in what there is of a checkpoint; nothing comes of one that comes already, or is one too many.
-    func begin(_ key: CopyKey, from source: NodeID) {
+    func begin(_ key: JobGeneration, from source: NodeID) {
         arrivals.withLock { arrivals in
             guard arrivals[key] == nil, arrivals.count < limit else { return }
             arrivals[key] = Arrival(
@@ -69,12 +63,12 @@ final class EarlyCopies: Sendable {
     }
 
     /// Gives what comes of a checkpoint to who goes on with it: cancelled, the task ends with what has come by then.
-    func claim(_ key: CopyKey) -> Task<EarlyCopy?, Never>? {
+    func claim(_ key: JobGeneration) -> Task<EarlyCopy?, Never>? {
         arrivals.withLock { $0.removeValue(forKey: key)?.task }
     }
 
     /// Lets go of what nobody has asked for in time.
-    func dropUnclaimed(except wanted: Set<CopyKey>) {
+    func dropUnclaimed(except wanted: Set<JobGeneration>) {
         let now = ContinuousClock.now
         let late = arrivals.withLock { arrivals in
             let late = arrivals.filter { !wanted.contains($0.key) && $0.value.end <= now }
@@ -91,7 +85,7 @@ final class EarlyCopies: Sendable {
     }
 
     /// What came until it was whole, or the line to its node broke; nil when it cannot be taken in.
-    private func receive(_ key: CopyKey, from source: NodeID) async -> EarlyCopy? {
+    private func receive(_ key: JobGeneration, from source: NodeID) async -> EarlyCopy? {
         let received = Mutex(UInt64(0))
         do {
             let incoming = try await images.incoming(job: key.job, generation: key.generation, sharing: true)

@@ -73,6 +73,12 @@ protocol CheckpointStore: Sendable {
     func isNearlyFull() async -> Bool
 }
 
+/// One generation of the checkpoints of one job.
+struct JobGeneration: Hashable, Sendable {
+    var job: JobID
+    var generation: CheckpointGeneration
+}
+
 /// What an extraction brought back.
 struct ExtractedImages: Sendable {
     /// Whether the writable layer was not empty.

@@ -118,7 +118,7 @@ actor NodeController {
     /// Set when a change could not be made durable; nil again after one could.
     private var writeProblem: String?
     /// Files that could not be deleted, of which people were told.
-    private var removalsFailed: Set<RetiringFiles> = []
+    private var removalsFailed: Set<JobGeneration> = []
     var isStopping = false
 
     /// A container, its last counters, and the limits that are written to its cgroup.
@@ -414,7 +414,7 @@ actor NodeController {
     func collectRetired(_ state: ClusterState) async {
         guard !isStopping else { return }
         let retiring = state.retiringCheckpoints
-        removalsFailed.formIntersection(retiring.map(RetiringFiles.init))
+        removalsFailed.formIntersection(retiring.map(JobGeneration.init))
         for (job, generation) in retiring where operations[job]?.kind != .restore {
             guard let entry = state.job(job)?.checkpoint(generation), entry.holders.contains(node) else { continue }
             let metadata: Logger.Metadata = ["job": "\(job)", "generation": "\(generation)"]
@@ -430,7 +430,7 @@ actor NodeController {
                 logger.debug("checkpoint.remove.postponed", metadata: metadata)
             } catch {
                 // Once is enough for people: it may stay so for days.
-                guard removalsFailed.insert(RetiringFiles(job: job, generation: generation)).inserted else { continue }
+                guard removalsFailed.insert(JobGeneration(job: job, generation: generation)).inserted else { continue }
                 logger.warning(
                     "checkpoint.remove.failed",
                     metadata: metadata.merging(["error": "\(error)"]) { $1 }
@@ -438,10 +438,4 @@ actor NodeController {
             }
         }
     }
-}
-
-/// Files of a checkpoint that are to be deleted.
-private struct RetiringFiles: Hashable {
-    var job: JobID
-    var generation: CheckpointGeneration
 }
