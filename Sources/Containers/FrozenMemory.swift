@@ -116,7 +116,7 @@ package final class FrozenMemory: PageSource {
         }
         // CRIU waits until all of it is dead, which nothing frozen can be in version 1 of cgroups.
         try? await cgroup.kill()
-        _ = try? await watcher.exit(of: process)
+        await endOfDump()
         guard answer == [0, 0, 0, 0] else { throw Self.gone }
     }
 
@@ -129,8 +129,13 @@ package final class FrozenMemory: PageSource {
             _ = try? StreamSocket.write(DumpGuard.nonsense, to: socket, within: .seconds(5))
             Glibc.close(socket)
         }
+        // CRIU freezes the cgroup as the last thing, and a thaw has to come after that.
+        await endOfDump()
+    }
+
+    /// Returns when runc and CRIU have ended; runc ends after CRIU unless it is killed.
+    private func endOfDump() async {
         if case .exited? = try? await watcher.exit(of: process) { return }
-        // runc was killed. CRIU freezes the cgroup as the last thing, and a thaw has to come after that.
         try? await remains?.end(by: MonotonicClock.nanoseconds() + Duration.seconds(5).nanoseconds)
     }
 

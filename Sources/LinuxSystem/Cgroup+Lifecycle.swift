@@ -82,8 +82,11 @@ extension Cgroup {
     package func kill(timeout: Duration = .seconds(10)) async throws {
         let start = MonotonicClock.nanoseconds()
         var wait = Duration.microseconds(200)
+        var left: Set<ProcessIdentity> = []
         while true {
-            let left = try processes().filter { ProcessIdentity(of: $0)?.isAlive ?? false }
+            // A process leaves its cgroup a moment before it has ended.
+            left.formUnion(try processes().compactMap { ProcessIdentity(of: $0) })
+            left = left.filter(\.isAlive)
             guard let first = left.first else { return }
             try killAll()
             guard .nanoseconds(MonotonicClock.nanoseconds() - start) < timeout else {
@@ -91,8 +94,8 @@ extension Cgroup {
                     "kill all processes of",
                     path,
                     code: ETIMEDOUT,
-                    remedy: "\(left.count) did not end within \(timeout.text), process \(first) among them: "
-                        + "look at /proc/\(first)/stack; a hanging file system is the usual cause."
+                    remedy: "\(left.count) did not end within \(timeout.text), \(first) among them: "
+                        + "look at /proc/\(first.pid)/stack; a hanging file system is the usual cause."
                 )
             }
             try await Task.sleep(for: wait)
