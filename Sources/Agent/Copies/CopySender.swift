@@ -52,6 +52,8 @@ final class CopySender: Sendable {
     private let rate: Mutex<ByteRate>
     private let open = Mutex<(next: UInt64, tickets: [Ticket])>((0, []))
     private let metrics: CopyMetrics?
+    private let now: @Sendable () -> ContinuousClock.Instant
+    private let sleep: @Sendable (Duration) async throws -> Void
 
     /// Copies that are sent at once; whoever comes then tries again.
     static let limit = 8
@@ -63,8 +65,14 @@ final class CopySender: Sendable {
     private static let patience: Duration = .seconds(2)
 
     /// `bytesPerSecond` bounds what is sent for no job that waits, all together; 0 means no bound.
-    init(images: any CheckpointStore, bytesPerSecond: Int64, metrics: CopyMetrics? = nil) {
-        (self.images, self.metrics) = (images, metrics)
+    init(
+        images: any CheckpointStore,
+        bytesPerSecond: Int64,
+        metrics: CopyMetrics? = nil,
+        now: @escaping @Sendable () -> ContinuousClock.Instant = { .now },
+        sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
+    ) {
+        (self.images, self.metrics, self.now, self.sleep) = (images, metrics, now, sleep)
         rate = Mutex(ByteRate(bytesPerSecond: bytesPerSecond))
     }
 
@@ -162,16 +170,16 @@ final class CopySender: Sendable {
 
     /// Waits while a copy of the same checkpoint that is further uses the bandwidth.
     private func letPass(before number: UInt64) async throws {
-        let end = ContinuousClock.now + Self.patience
-        while ContinuousClock.now < end {
+        let end = now() + Self.patience
+        while now() < end {
             let isFirst = open.withLock { open in
                 guard let own = open.tickets.first(where: { $0.number == number }) else { return true }
                 return !open.tickets.contains { $0.goes(before: own) }
             }
             if isFirst { return }
-            let pause = rate.withLock { $0.untilUnused(for: Self.rest, now: .now) }
+            let pause = rate.withLock { $0.untilUnused(for: Self.rest, now: now()) }
             if pause == .zero { return }
-            try await Task.sleep(for: pause)
+            try await sleep(pause)
         }
     }
 
@@ -183,7 +191,7 @@ final class CopySender: Sendable {
         try await sink(piece)
         metrics?.sent.increment(by: piece.index.count + piece.data.count)
         guard !request.isUrgent else { return }
-        let pause = rate.withLock { $0.pause(after: piece.index.count + piece.data.count, now: .now) }
-        if pause > .zero { try await Task.sleep(for: pause) }
+        let pause = rate.withLock { $0.pause(after: piece.index.count + piece.data.count, now: now()) }
+        if pause > .zero { try await sleep(pause) }
     }
 }
