@@ -16,7 +16,7 @@ import Testing
         for round in 0..<rounds {
             let folder = scratch.path
             let delay = Int(1000 + generator.next() % 60_000)
-            #expect(try Victim.runToItsEnd(.appends, folder: folder, microseconds: delay) == SIGKILL)
+            #expect(try await Victim.runToItsEnd(.appends, folder: folder, microseconds: delay) == SIGKILL)
             let (store, stored) = try await StateStore.open(folder: folder)
             acknowledged = max(acknowledged, try Victim.acknowledged(in: folder))
             let from = stored.snapshot?.index ?? 0
@@ -48,7 +48,7 @@ import Testing
         for round in 0..<rounds {
             let folder = scratch.path
             let delay = Int(1000 + generator.next() % 60_000)
-            #expect(try Victim.runToItsEnd(.overwrites, folder: folder, microseconds: delay) == SIGKILL)
+            #expect(try await Victim.runToItsEnd(.overwrites, folder: folder, microseconds: delay) == SIGKILL)
             let (store, stored) = try await StateStore.open(folder: folder)
             batches = BatchScript.generation(of: stored)
             let acknowledged = try Victim.acknowledged(in: folder)
@@ -101,10 +101,10 @@ enum Victim {
         return (work, String(words[2]), delay)
     }
 
-    /// Starts the process and waits for its end.
+    /// Starts the process and waits for its end, on no thread that other tests need.
     ///
     /// - Returns: the signal that ended it; 0 when none did.
-    static func runToItsEnd(_ work: Work, folder: String, microseconds: Int) throws -> Int32 {
+    static func runToItsEnd(_ work: Work, folder: String, microseconds: Int) async throws -> Int32 {
         let process = Process()
         process.executableURL = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
         process.arguments = ["--testing-library", "swift-testing", "--filter", "VictimTests"]
@@ -112,8 +112,10 @@ enum Victim {
             .merging([key: "\(work.rawValue) \(microseconds) \(folder)"]) { $1 }
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            process.terminationHandler = { _ in continuation.resume() }
+            do { try process.run() } catch { continuation.resume(throwing: error) }
+        }
         return process.terminationReason == .uncaughtSignal ? process.terminationStatus : 0
     }
 
