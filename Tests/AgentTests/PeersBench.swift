@@ -2,11 +2,14 @@ import AgentConfiguration
 import ClusterModel
 import ControlMessages
 import Foundation
+import Glibc
+import LinuxSystem
 import NIO
 import Raft
 import SwiftProtobuf
 import Synchronization
 import TLS
+import Testing
 import Transport
 
 @testable import Agent
@@ -108,7 +111,7 @@ final class PeersAgent: Sendable {
     private let handler: RoutingHandler
     private let identity: IdentityBundle
     private let server = Mutex<RPCServer?>(nil)
-    private let boundPort = Atomic(0)
+    private let kept: KeptPort
 
     fileprivate init(
         _ node: NodeID,
@@ -119,6 +122,7 @@ final class PeersAgent: Sendable {
         leaderPatience: Duration
     ) throws {
         (self.node, self.member) = (node, member)
+        kept = try KeptPort()
         delegate = RecordingDelegate(member)
         let identity = try bench.identity(of: node)
         self.identity = identity
@@ -148,12 +152,12 @@ final class PeersAgent: Sendable {
         )
     }
 
-    var port: Int { boundPort.load(ordering: .acquiring) }
+    var port: Int { kept.number }
     // swift-format-ignore: NeverUseForceTry
     var address: PeerAddress { try! PeerAddress("127.0.0.1:\(port)") }
     var asMember: PeerMember { PeerMember(node: node, member: member, address: address, isVoter: true) }
 
-    /// Listens, again on the port that it had before.
+    /// Listens, always on the same port.
     func start(refusing revocations: RevocationList = RevocationList()) async throws {
         let server = RPCServer(
             configuration: RPCServerConfiguration(software: "godwitd test"),
@@ -161,7 +165,7 @@ final class PeersAgent: Sendable {
             group: MultiThreadedEventLoopGroup.singleton,
             handler: handler
         )
-        boundPort.store(try await server.start(host: "127.0.0.1", port: port).port ?? 0, ordering: .releasing)
+        _ = try await server.start(host: "127.0.0.1", port: port)
         self.server.withLock { $0 = server }
     }
 
@@ -176,6 +180,32 @@ final class PeersAgent: Sendable {
 
     /// The handler itself, without a network.
     func atOnce(_ request: RPCRequest) -> ByteBuffer? { handler.answerAtOnce(request) }
+}
+
+/// A port of the loopback that nobody else gets while its agent does not listen.
+private final class KeptPort: Sendable {
+    let number: Int
+    /// Bound, so that the kernel gives the port to no other socket, and never listening, so that it refuses whoever connects.
+    private let socket: OwnedDescriptor
+
+    init() throws {
+        let number = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        socket = OwnedDescriptor(owning: number)
+        var (isShared, address, length) = (Int32(1), sockaddr_in(), socklen_t(MemoryLayout<sockaddr_in>.size))
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        // The server says so as well, or it could not have the port.
+        let size = socklen_t(MemoryLayout<Int32>.size)
+        var isBound = unsafe setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &isShared, size) == 0
+        unsafe withUnsafeMutablePointer(to: &address) {
+            unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { place in
+                isBound = unsafe isBound && bind(number, place, length) == 0
+                isBound = unsafe isBound && getsockname(number, place, &length) == 0
+            }
+        }
+        try #require(isBound)
+        self.number = Int(UInt16(bigEndian: address.sin_port))
+    }
 }
 
 /// Writes down what other agents ask, and answers in a way that can be told apart.
