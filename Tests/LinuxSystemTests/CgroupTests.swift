@@ -131,9 +131,14 @@ import Testing
             try cgroup.setCPUQuota(0.1)
             _ = try start("sh -c 'while :; do :; done'", in: cgroup)
             let sampler = try cgroup.makeSampler()
-            #expect(try await eventually { try sampler.sample().throttledPeriods >= 3 })
+            // A process that gets its time late in each period, since others run too, is throttled for little of it.
+            #expect(
+                try await eventually {
+                    let sample = try sampler.sample()
+                    return sample.throttledPeriods >= 3 && sample.throttledTime > .milliseconds(50)
+                }
+            )
             let sample = try sampler.sample()
-            #expect(sample.throttledTime > .milliseconds(50))
             #expect(sample.periods >= sample.throttledPeriods)
             #expect(sample.cpuTime >= .milliseconds(20))
             #expect(sample.processes == 1)

@@ -15,14 +15,19 @@ import Testing
 
     @Test func `tells that a stranger ended, but not how`() async throws {
         let ends = try OwnedDescriptor.pipe()
+        let gate = try OwnedDescriptor.pipe()
+        // It ends when it is told to, so that it is still there when its identity is read.
         let parent = try ProcessRunner.spawn(
-            ProgramCommand("/bin/sh", ["-c", "sleep 0.1 & echo $!; wait; sleep 0.3"]),
+            ProgramCommand("/bin/sh", ["-c", "exec 3<&0; (read line <&3) & echo $!; wait"]),
+            standardInput: gate.reading.rawValue,
             standardOutput: ends.writing.rawValue
         )
         let line = String(decoding: try ends.reading.read(upTo: 20), as: UTF8.self).prefix { $0 != "\n" }
         let number = try #require(Int32(line))
         let grandchild = try #require(ProcessIdentity(of: number))
-        #expect(try await watcher.exit(of: grandchild) == nil)
+        async let exit = watcher.exit(of: grandchild)
+        try gate.writing.write([10])
+        #expect(try await exit == nil)
         #expect(!grandchild.isAlive)
         #expect(try await watcher.exit(of: parent) == .exited(code: 0))
     }

@@ -74,7 +74,7 @@ final class Event: Sendable {
 }
 
 /// Asks until the answer is yes; a test fails where it asks, not here.
-func eventually(within limit: Duration = .seconds(10), _ condition: () throws -> Bool) async rethrows -> Bool {
+func eventually(within limit: Duration = .seconds(60), _ condition: () throws -> Bool) async rethrows -> Bool {
     let start = MonotonicClock.nanoseconds()
     while try !condition() {
         if .nanoseconds(MonotonicClock.nanoseconds() - start) > limit { return false }
