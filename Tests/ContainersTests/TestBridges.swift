@@ -95,7 +95,7 @@ final class EchoClient: Sendable {
     /// Connects from a namespace; tries for as long as the container is still starting.
     init(from namespace: String, to address: IPv4Address) async throws {
         let number = try await NetworkNamespace.run(in: namespace) { () throws(SystemError) -> Int32 in
-            for _ in 0..<200 {
+            for _ in 0..<3000 {
                 let number = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
                 var place = sockaddr_in()
                 place.sin_family = sa_family_t(AF_INET)
