@@ -151,7 +151,9 @@ struct GossipPoolsTests {
         }
         print("a kill at one site was known at the other after \(took.map { "\($0)" } ?? "more than 60 s")")
         #expect(try #require(took) < .seconds(20))
-        for agent in far { #expect(await agent.pools.view().count { $0.isDoubted } == 1) }
+        // A machine that stands still for a moment may have others suspected, who refute it.
+        let isAlone = try await Self.wait(far, of: all) { view in view.count { $0.isDoubted } == 1 }
+        #expect(isAlone != nil)
 
         // One leaves, and says so to both sites.
         let leaver = agents.remove(at: 3)

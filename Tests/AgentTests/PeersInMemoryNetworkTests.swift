@@ -61,13 +61,13 @@ struct PeersInMemoryNetworkTests {
         agents[0].link.send([[3]], to: agents[1].member)
         // The other direction works.
         agents[1].link.send([[9]], to: agents[0].member)
-        let refused = await failure { _ = try await agents[0].link.ping(agents[1].node, timeout: .seconds(1)) }
+        let refused = await failure { _ = try await agents[0].link.ping(agents[1].node, timeout: .seconds(60)) }
         #expect(refused?.wasNotBegun == true)
         network.cut(from: agents[0].node, to: agents[1].node, false)
         agents[0].link.send([[4]], to: agents[1].member)
         #expect(await agents[1].delegate.messages(3).map(\.bytes) == [[1], [2], [4]])
         #expect(await agents[0].delegate.messages(1).map(\.from) == [agents[1].member])
-        #expect(try await agents[0].link.ping(agents[1].node, timeout: .seconds(1)).member == agents[1].member)
+        #expect(try await agents[0].link.ping(agents[1].node, timeout: .seconds(60)).member == agents[1].member)
     }
 
     @Test func `Requests and calls are answered as over TLS`() async throws {
@@ -76,10 +76,10 @@ struct PeersInMemoryNetworkTests {
         agents[1].routing.lead(.here)
         let link = agents[0].link
         #expect(
-            try await link.propose([[1]], to: agents[1].node, timeout: .seconds(1))
+            try await link.propose([[1]], to: agents[1].node, timeout: .seconds(60))
                 == .done(outcomes: [[1, 97]], index: 42)
         )
-        #expect(try await link.exchange([1, 2], with: agents[1].node, timeout: .seconds(1)) == [2, 1])
+        #expect(try await link.exchange([1, 2], with: agents[1].node, timeout: .seconds(60)) == [2, 1])
         agents[1].local.answer { call in
             call.reply(WireJobSubmitReply.with { $0.name = "\(call.peer)" })
         }

@@ -197,7 +197,7 @@ struct PeersRoutingTests {
     }
 
     @Test func `Without a leader a change waits for one, and then says so`() async throws {
-        try await PeersBench.with(["a", "b"], leaderPatience: .milliseconds(30)) { bench, agents in
+        try await PeersBench.with(["a", "b"], leaderPatience: .seconds(1)) { bench, agents in
             let user = try await bench.user(at: agents[1])
             let failure = await failure { _ = try await Self.submit(user, "x") }
             #expect(failure?.code == .unavailable)
