@@ -114,7 +114,7 @@ extension ClusterState {
 
     mutating func accept(_ command: Command, isKnown: Bool = false) throws(Refusal) -> Acceptance {
         // An agent alone is all nodes that there are; from here on no older one can join.
-        if !isKnown, nodeTable.all.isEmpty, (4...5).contains(command.requiredVersion) {
+        if !isKnown, nodeTable.all.isEmpty, command.requiredVersion >= 4 {
             return try acceptAlone(command)
         }
         guard command.requiredVersion <= version else {

@@ -68,6 +68,18 @@ struct ImportTests {
         #expect(bench.refusal(Self.importing(3, Self.entry(1), makes: true))?.code == .conflict)
     }
 
+    @Test("an agent alone takes one in and gives one up, and whoever joins it then knows the same")
+    func alone() throws {
+        var bench = Bench()
+        bench.apply(Self.importing(1, Self.entry(1), makes: true))
+        #expect(bench.job.state == .suspended && bench.state.nodes.isEmpty)
+        #expect(bench.state.version == 6)
+        bench.apply(Self.removal(1, isForced: true))
+        #expect(bench.job.goodCheckpoints.isEmpty)
+        #expect(bench.refusal(.registerNode(Bench.registration(1) { $0.speaks = 5 })) != nil)
+        bench.register(1)
+    }
+
     @Test("a checkpoint of an iteration that the job does not have is refused, and leaves no job")
     func foreignIteration() {
         var bench = Bench.onNodeOne()
