@@ -6,10 +6,38 @@ package struct CheckpointCopies: Sendable, Codable, Equatable {
     package internal(set) var holders: [NodeID]
     /// Nodes that are to fetch them from a holder, sorted.
     package internal(set) var wanted: [NodeID] = []
-    /// Nodes that could not take them, sorted; they are not asked again.
+    /// Nodes that could not take them, sorted.
     package internal(set) var declined: [NodeID] = []
+    /// When each of them said so, in the same order; nil in what was stored before that was kept.
+    package internal(set) var declines: [CopyDecline]?
 
     init(holders: [NodeID]) { self.holders = holders }
+
+    /// How a node declined them last; nil when it did not, or nobody knows when.
+    package func decline(of node: NodeID) -> CopyDecline? { declines?.first { $0.node == node } }
+
+    mutating func noteDecline(of node: NodeID, at time: Timestamp) {
+        let count = decline(of: node)?.count ?? 0
+        forgetDecline(of: node)
+        declined = (declined + [node]).sorted()
+        let all = (declines ?? []) + [CopyDecline(node: node, last: time, count: count + 1)]
+        declines = all.sorted { $0.node < $1.node }
+    }
+
+    mutating func forgetDecline(of node: NodeID) {
+        declined.removeAll { $0 == node }
+        declines?.removeAll { $0.node == node }
+        if declines?.isEmpty == true { declines = nil }
+    }
+}
+
+/// That a node could not take a copy of a generation.
+package struct CopyDecline: Sendable, Codable, Equatable {
+    package var node: NodeID
+    /// When it said so last.
+    package var last: Timestamp
+    /// How often it did.
+    package var count: Int
 }
 
 extension CatalogEntry {

@@ -31,7 +31,7 @@ extension JobChange {
         record.catalog[index].changeCopies { copies in
             copies.holders.append(node)
             copies.wanted.removeAll { $0 == node }
-            copies.declined.removeAll { $0 == node }
+            copies.forgetDecline(of: node)
         }
         if entry.state == .complete { retireSurplus() }
     }
@@ -44,7 +44,7 @@ extension JobChange {
         }
         record.catalog[index].changeCopies { copies in
             copies.wanted.removeAll { $0 == node }
-            copies.declined = Set(copies.declined + [node]).sorted()
+            copies.noteDecline(of: node, at: time)
         }
         decide(.warned, "Node \(node) cannot keep a copy of checkpoint \(generation): \(reason)")
     }
@@ -106,7 +106,7 @@ extension JobChange {
         record.catalog[index].changeCopies { copies in
             copies.holders.removeAll { $0 == node }
             copies.wanted.removeAll { $0 == node }
-            copies.declined.removeAll { $0 == node }
+            copies.forgetDecline(of: node)
         }
     }
 

@@ -10,6 +10,10 @@ package struct CopyPlan: Sendable {
     package var limitForNode: Int
     /// How long a lost node's copies count as if it came back: a machine that is started again costs no traffic.
     package var repairDelay: Duration
+    /// How long a node that declined a generation is not asked for it again; twice as long each time it declines it once more, up to `declinePauseLimit`.
+    package var declinePause: Duration = .seconds(60)
+    /// The longest of these pauses; what one question costs is the copy's index at most, where there is no room.
+    package var declinePauseLimit: Duration = .seconds(600)
     /// The label by which a node says that it has no room for copies of others.
     package static let fullLabel = JobSpecification.Label(key: "godwit-checkpoints", value: "full")
 
@@ -146,6 +150,13 @@ package struct CopyPlan: Sendable {
             return record.state == .active && !record.isDraining && !suspects.contains(node)
         }
 
+        /// Whether a node has not declined a generation, or so long ago that it may be asked for it again.
+        func mayAsk(_ node: NodeID, for entry: CatalogEntry) -> Bool {
+            guard let decline = entry.copies?.decline(of: node) else { return true }
+            return now >= decline.last
+                + Backoff.delay(attempt: decline.count, first: plan.declinePause, maximum: plan.declinePauseLimit)
+        }
+
         /// Which copy is given up first: of a node that is being drained, then of the one that keeps most.
         func rank(toDrop node: NodeID) -> (Int, Int64, String) {
             (nodes[node]?.isDraining == true ? 1 : 0, stored[node] ?? 0, node.rawValue)
@@ -156,7 +167,7 @@ package struct CopyPlan: Sendable {
         }
 
         /// The best nodes for more copies: where the job asks for another site one of those first, else those at the site of the first copy
-        /// and no others; of these the ones that could go on with the job, then those that have the generation before, of which they need not get
+        /// and no others; of these the ones that have not declined it, then those that could go on with the job, then those that have the generation before, of which they need not get
         /// what is the same, then those that keep least.
         mutating func choose(
             _ count: Int,
@@ -172,8 +183,10 @@ package struct CopyPlan: Sendable {
             var sites = Set(present.compactMap { nodes[$0]?.site })
             func rank(_ record: NodeRecord, wantsOther: Bool) -> (Int, Int, Int, Int64, UInt64, String) {
                 let isFit = PlatformObstacle.first(from: platform, to: record.platform, isStrict: false) == nil
+                let hasDeclined = entry.copies?.declined.contains(record.node) == true
                 return (
-                    (record.site == home) == wantsOther ? 1 : 0, isFit ? 0 : 1, earlier.contains(record.node) ? 0 : 1,
+                    ((record.site == home) == wantsOther ? 2 : 0) + (hasDeclined ? 1 : 0), isFit ? 0 : 1,
+                    earlier.contains(record.node) ? 0 : 1,
                     stored[record.node] ?? 0, TieBreak.mix(hash, TieBreak.hash(record.node.rawValue)),
                     record.node.rawValue
                 )
@@ -183,7 +196,7 @@ package struct CopyPlan: Sendable {
                 let best = nodes.values.filter { record in
                     canFetch(record.node) && record.label(CopyPlan.fullLabel.key) != CopyPlan.fullLabel.value
                         && !entry.holders.contains(record.node) && !present.contains(record.node)
-                        && !chosen.contains(record.node) && entry.copies?.declined.contains(record.node) != true
+                        && !chosen.contains(record.node) && mayAsk(record.node, for: entry)
                         && fetching[record.node, default: 0] < plan.limitForNode
                         && (job.specification.checkpoint.otherSite || record.site == home)
                 }.min { rank($0, wantsOther: wantsOther) < rank($1, wantsOther: wantsOther) }

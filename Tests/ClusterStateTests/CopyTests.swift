@@ -1,5 +1,6 @@
 import ClusterModel
 import ClusterState
+import Foundation
 import Testing
 
 extension Bench {
@@ -67,6 +68,46 @@ struct CopyTests {
         bench.assign(to: 3, at: 101)
         bench.begin(on: 3, at: 102)
         #expect(bench.job.task == .restore(bench.job.incarnation, from: generation))
+    }
+
+    @Test("who declined a copy is known with the time and how often, until it has one")
+    func declined() throws {
+        var bench = Bench.onNodeOne()
+        let generation = bench.sealed(on: 1, at: 10)
+        func decline(_ node: Int, at seconds: Double) -> Command {
+            let who = Bench.nodeID(node)
+            return .copyDeclined(
+                job: Bench.id(1),
+                generation: generation,
+                node: who,
+                reason: "Full.",
+                time: Bench.at(seconds)
+            )
+        }
+        #expect(bench.refusal(decline(2, at: 11))?.code == .stale, "it was not asked")
+        bench.place(generation, on: 2, 3, at: 11)
+        bench.apply(decline(3, at: 12))
+        bench.apply(decline(2, at: 13))
+        bench.place(generation, on: 3, at: 80)
+        bench.apply(decline(3, at: 90))
+        let copies = try #require(bench.job.checkpoint(generation)?.copies)
+        #expect(copies.declined == [Bench.nodeID(2), Bench.nodeID(3)] && copies.wanted == [])
+        #expect(copies.declines?.map(\.count) == [1, 2])
+        #expect(copies.decline(of: Bench.nodeID(3))?.last == Bench.at(90))
+        let stored = try JSONDecoder().decode(ClusterState.self, from: JSONEncoder().encode(bench.state))
+        #expect(stored == bench.state)
+        bench.place(generation, on: 2, 3, at: 200)
+        bench.held(generation, by: 3, at: 201)
+        bench.held(generation, by: 2, at: 202)
+        #expect(bench.job.checkpoint(generation)?.copies?.declined == [])
+        #expect(bench.job.checkpoint(generation)?.copies?.declines == nil)
+    }
+
+    @Test("what was stored before declines had a time is read")
+    func declinedBefore() throws {
+        let text = #"{"holders": ["n1"], "wanted": [], "declined": ["n2"]}"#
+        let copies = try JSONDecoder().decode(CheckpointCopies.self, from: Data(text.utf8))
+        #expect(copies.declined == [Bench.nodeID(2)] && copies.decline(of: Bench.nodeID(2)) == nil)
     }
 
     @Test("a checkpoint that is not sealed stays on its node")

@@ -169,6 +169,57 @@ struct CopyPlanTests {
         #expect(bench.newest(1)?.wantedCopies == [Bench.node(5)])
     }
 
+    @Test("a node that declined is asked again after a while, ever more rarely, and after those that did not decline")
+    func declinedForNow() {
+        var bench = Bench()
+        for number in 1...3 { bench.node(number) }
+        bench.runningJob(1, on: 1)
+        bench.sealed(1, at: 10)
+        func decline(by node: NodeID, at second: Double) {
+            bench.apply(
+                .copyDeclined(
+                    job: Bench.id(1),
+                    generation: CheckpointGeneration(rawValue: 1),
+                    node: node,
+                    reason: "No room.",
+                    time: Bench.at(second)
+                )
+            )
+        }
+        bench.copyPlan(at: 11)
+        let first = bench.newest(1)?.wantedCopies.first ?? Bench.node(9)
+        let second = first == Bench.node(2) ? Bench.node(3) : Bench.node(2)
+        decline(by: first, at: 12)
+        bench.copyPlan(at: 13)
+        #expect(bench.newest(1)?.wantedCopies == [second])
+        decline(by: second, at: 14)
+        #expect(bench.copyPlan(at: 71.9).isEmpty)
+        bench.copyPlan(at: 72)
+        #expect(bench.newest(1)?.wantedCopies == [first])
+        // The other may be asked again as well by now, and the one that declined twice may not.
+        decline(by: first, at: 100)
+        bench.copyPlan(at: 101)
+        #expect(bench.newest(1)?.wantedCopies == [second])
+        bench.copyPlan(suspects: [second], at: 219.9)
+        #expect(bench.newest(1)?.wantedCopies == [])
+        bench.copyPlan(suspects: [second], at: 220)
+        #expect(bench.newest(1)?.wantedCopies == [first])
+        // However often it declines, the pause has an end.
+        var moment = 230.0
+        for _ in 0..<20 {
+            decline(by: first, at: moment)
+            #expect(bench.copyPlan(suspects: [second], at: moment + 239).isEmpty)
+            bench.copyPlan(suspects: [second], at: moment + 600)
+            #expect(bench.newest(1)?.wantedCopies == [first])
+            moment += 601
+        }
+        // Who was never asked comes first, wherever it stands otherwise.
+        bench.node(4)
+        decline(by: first, at: moment)
+        bench.copyPlan(at: moment + 700)
+        #expect(bench.newest(1)?.wantedCopies == [Bench.node(4)])
+    }
+
     @Test("a node that stops while it fetches is replaced")
     func replaced() {
         var bench = Bench()
