@@ -214,6 +214,7 @@ final class ClusterAgent: Sendable {
         var copySettings = CopySettings()
         copySettings.sweepPeriod = .milliseconds(100)
         copySettings.retry = .milliseconds(100)
+        copySettings.retryPatience = .milliseconds(500)
         copySettings.earlyPatience = .seconds(2)
         copySettings.limits.pause = .milliseconds(20)
         copySettings.scrubPeriod = .milliseconds(500)

@@ -181,6 +181,27 @@ struct CopyKeeperTests {
         }
     }
 
+    @Test("a node that can reach no holder declines after some tries, and another one gets the copy")
+    func unreachable() async throws {
+        try await ClusterBench.with(["a", "b", "c"]) { bench, agents in
+            let (job, home) = try await Self.running("unreachable", on: agents)
+            let others = agents.filter { $0.node != home.node }
+            for other in others { bench.network.cutCopies(to: other.node) }
+            let entry = try await Self.taken(job, on: agents)
+            var asked: NodeID?
+            try await ClusterBench.until {
+                asked = await home.replica.state.job(job)?.checkpoint(entry.generation)?.wantedCopies.first
+                return asked != nil
+            }
+            let other = try #require(others.first { $0.node != asked })
+            bench.network.cutCopies(to: other.node, false)
+            let holders = try await Self.copied(job, entry.generation, to: 2, among: agents)
+            #expect(Set(holders.map(\.node)) == [home.node, other.node])
+            let told = await home.replica.state.job(job)?.checkpoint(entry.generation)?.copies
+            #expect(told?.declines?.map(\.node) == asked.map { [$0] })
+        }
+    }
+
     @Test("a disk that lost a byte is found out by reading it, and the copy is made anew")
     func scrubbed() async throws {
         try await ClusterBench.with(["a", "b", "c"]) { _, agents in

@@ -28,6 +28,7 @@ final class PeersInMemoryNetwork: Sendable {
     private struct State {
         var agents: [NodeID: Agent] = [:]
         var cut: Set<Way> = []
+        var withoutCopies: Set<NodeID> = []
     }
     private let state = Mutex(State())
     private static let cluster = ClusterID(rawValue: "flock")
@@ -49,6 +50,13 @@ final class PeersInMemoryNetwork: Sendable {
     func cut(from: NodeID, to: NodeID, _ isCut: Bool = true) {
         state.withLock { state in
             if isCut { state.cut.insert(Way(from: from, to: to)) } else { state.cut.remove(Way(from: from, to: to)) }
+        }
+    }
+
+    /// Lets no copy come to a node, and all else: as a way does that loses what is large.
+    func cutCopies(to node: NodeID, _ isCut: Bool = true) {
+        state.withLock { state in
+            if isCut { state.withoutCopies.insert(node) } else { state.withoutCopies.remove(node) }
         }
     }
 
@@ -209,7 +217,9 @@ final class PeersInMemoryNetwork: Sendable {
             let from = self.node
             let pieces = Pieces { bytes in
                 // The line may be cut between two pieces.
-                guard network.handler(of: node, for: from) != nil else {
+                guard network.handler(of: node, for: from) != nil,
+                    !network.state.withLock({ $0.withoutCopies.contains(from) })
+                else {
                     throw RPCFailure(.unavailable, "node \(node) cannot be reached: the way is cut")
                 }
                 try await receive(CopyPiece(try WireCopyFetchReply(serializedBytes: bytes.readableBytesSpan)))

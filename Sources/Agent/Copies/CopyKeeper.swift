@@ -30,6 +30,8 @@ struct CopySettings: Sendable {
     var scrubRate: Int64 = 32 << 20
     /// Wait before a copy is tried again that no holder could give.
     var retry: Duration = .seconds(10)
+    /// How long it is tried before it is declined, so that another node is asked for it.
+    var retryPatience: Duration = .seconds(120)
     /// The longest that a node is told of a checkpoint that is being written.
     var offerTimeout: Duration = .seconds(5)
     /// How long what came of such a checkpoint waits to be asked for.
@@ -56,7 +58,7 @@ actor CopyKeeper: CopySource, Service {
     var fetches: [Key: (fetch: CopyFetch, isUrgent: Bool)] = [:] {
         didSet { metrics?.underWay.set(fetches.count) }
     }
-    private var retryAfter: [Key: ContinuousClock.Instant] = [:]
+    private var retries: CopyRetries
     /// What is here is damaged and about to be deleted: until then it is not taken for a copy, though one may be wanted again already.
     var condemned: Set<Key> = []
     /// Files that nobody knew at the last look.
@@ -85,6 +87,7 @@ actor CopyKeeper: CopySource, Service {
         (self.node, self.replica, self.images, self.link, self.hub) = (node, replica, images, link, hub)
         (self.settings, self.metrics, self.logger, self.now) = (settings, metrics, logger, now)
         scrub = ScrubPlan(period: settings.scrubPeriod)
+        retries = CopyRetries(pause: settings.retry, patience: settings.retryPatience)
         early = EarlyCopies(
             images: images,
             link: link,
@@ -141,12 +144,12 @@ actor CopyKeeper: CopySource, Service {
         }
         let keys = Set(wanted.map { Key(job: $0.job.id, generation: $0.entry.generation) })
         early.dropUnclaimed(except: keys)
-        retryAfter = retryAfter.filter { keys.contains($0.key) }
+        retries.keep(only: keys)
         for (key, running) in fetches where !running.isUrgent && !keys.contains(key) { await running.fetch.cancel() }
         for (job, entry) in wanted {
             let key = Key(job: job.id, generation: entry.generation)
             guard fetches.count(where: { !$0.value.isUrgent }) < settings.fetchLimit else { return }
-            if let later = retryAfter[key], later > .now { continue }
+            guard retries.mayTry(key, now: .now) else { continue }
             start(key, entry, state)
         }
     }
@@ -234,23 +237,32 @@ actor CopyKeeper: CopySource, Service {
                 ]
             )
             await tellHeld(key)
-        case .failed(.declined(let reason)), .failed(.damaged(let reason)):
-            metrics?.declined.increment()
-            logger.warning(
-                "checkpoint.copy.declined",
-                metadata: ["job": "\(key.job)", "generation": "\(key.generation)", "reason": "\(reason)"]
-            )
-            await propose(
-                .copyDeclined(job: key.job, generation: key.generation, node: node, reason: reason, time: now())
-            )
+        case .failed(.declined(let reason)), .failed(.damaged(let reason)): await decline(key, because: reason)
         case .failed(.unreachable(let reason)):
+            let state = await replica.state
+            let holders = state.job(key.job)?.checkpoint(key.generation)?.holders ?? []
+            let hasHolder = holders.contains { state.node($0)?.state.isLive == true }
+            guard retries.failed(key, hasHolder: hasHolder, now: .now) else {
+                return await decline(key, because: "No node that has it could give it: \(reason).")
+            }
             logger.info(
                 "checkpoint.copy.postponed",
                 metadata: ["job": "\(key.job)", "generation": "\(key.generation)", "reason": "\(reason)"]
             )
-            retryAfter[key] = .now + settings.retry
         case .failed(.cancelled): break
         }
+    }
+
+    /// Gives the place among those that are asked back; the leader asks another node, and this one again later.
+    private func decline(_ key: Key, because reason: String) async {
+        metrics?.declined.increment()
+        logger.warning(
+            "checkpoint.copy.declined",
+            metadata: ["job": "\(key.job)", "generation": "\(key.generation)", "reason": "\(reason)"]
+        )
+        await propose(
+            .copyDeclined(job: key.job, generation: key.generation, node: node, reason: reason, time: now())
+        )
     }
 
     /// Says that the files are here; when nobody wants to know any more, they go.
