@@ -29,16 +29,18 @@ extension ImageStore {
 
     /// Begins to take in a copy of a checkpoint that another node has, or is writing.
     ///
-    /// With `sharing`, data of earlier generations that is here need not come again.
+    /// With `sharing`, data of earlier generations that is here need not come again. `room` is what all copies that are coming may take
+    /// together for more to be taken in of one whose index is not here yet; nil: what is free on the disk.
     package func incoming(
         _ job: JobID,
         _ generation: CheckpointGeneration,
-        sharing: Bool = true
+        sharing: Bool = true,
+        room: ByteCount? = nil
     ) async throws -> IncomingImage {
         let place = try place(job, generation)
         return try await WorkerThreads.run { _ in
             try self.beginChanging(place)
-            do { return try IncomingImage(self, place, sharing: sharing) } catch {
+            do { return try IncomingImage(self, place, sharing: sharing, room: room) } catch {
                 self.endChanging(place)
                 throw error
             }
@@ -113,10 +115,13 @@ package final class IncomingImage: Sendable {
         var early: UInt64 = 0
         /// How many of them are the first that are to come.
         var kept: UInt64 = 0
+        /// Bytes of it in `ImageStore.arriving`.
+        var counted: UInt64 = 0
         var isOver = false
     }
     private let store: ImageStore
     private let place: CheckpointPlace
+    private let room: ByteCount?
     private let data: PositionedFile
     private let state = Mutex(State())
     /// Bytes of data that belongs to it and need not come; known once it has begun.
@@ -126,8 +131,8 @@ package final class IncomingImage: Sendable {
     /// Generations whose data is here and need not come.
     package let held: [CheckpointGeneration]
 
-    fileprivate init(_ store: ImageStore, _ place: CheckpointPlace, sharing: Bool) throws {
-        (self.store, self.place) = (store, place)
+    fileprivate init(_ store: ImageStore, _ place: CheckpointPlace, sharing: Bool, room: ByteCount?) throws {
+        (self.store, self.place, self.room) = (store, place, room)
         guard !FileSystem.exists(place.path) else {
             throw ImageStoreError(
                 .alreadyExists,
@@ -195,6 +200,8 @@ package final class IncomingImage: Sendable {
                 (state.index, state.parts, state.spared) = (bytes, parts, spared)
                 // Data of earlier generations comes first, where it is not here.
                 state.kept = missing.isEmpty ? state.early : 0
+                store.arriving.withLock { $0 = $0 - state.counted + end + index.dataLength }
+                state.counted = end + index.dataLength
             }
             return end + index.dataLength
         }
@@ -239,12 +246,30 @@ package final class IncomingImage: Sendable {
         }
     }
 
+    /// Counts early bytes among those that are coming, unless there is no room for them.
+    private func count(_ byteCount: Int) throws {
+        let fits = store.arriving.withLock { arriving in
+            if let room, arriving + UInt64(byteCount) > UInt64(clamping: room.rawValue) { return false }
+            arriving += UInt64(byteCount)
+            return true
+        }
+        guard fits else {
+            throw ImageStoreError(
+                .noSpace,
+                "What comes of checkpoint \(place.generation) of job \(place.job) while it is written takes more than \(room ?? .zero), "
+                    + "which is left for copies."
+            )
+        }
+        state.withLock { $0.counted += UInt64(byteCount) }
+    }
+
     private func writeEarly(_ bytes: [UInt8], at offset: UInt64) throws {
         guard state.withLock({ $0.early }) == offset else {
             throw ImageStoreError.damaged(place, "data came out of order before its index")
         }
         // How much will come is not known.
         try checkSpace(for: UInt64(bytes.count))
+        try count(bytes.count)
         do { try unsafe bytes.withUnsafeBytes { try unsafe data.write($0, at: offset) } } catch let error as SystemError
         {
             throw ImageStoreError.system(error, doing: Self.task(place))
@@ -284,7 +309,8 @@ package final class IncomingImage: Sendable {
     /// Lets the checkpoint go; what did not become one is deleted.
     private func end() {
         let wasOpen = state.withLock { state in
-            defer { state.isOver = true }
+            defer { (state.isOver, state.counted) = (true, 0) }
+            store.arriving.withLock { $0 -= state.counted }
             return !state.isOver
         }
         guard wasOpen else { return }

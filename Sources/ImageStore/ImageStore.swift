@@ -21,6 +21,8 @@ package final class ImageStore: Sendable {
     private let uses = Mutex<[CheckpointPlace: Int]>([:])
     /// Checkpoints that are being written and can be read meanwhile.
     let growing = Mutex<[CheckpointPlace: GrowingImage]>([:])
+    /// Bytes of copies that are coming: what came of those whose length is not known yet, and all of the others.
+    let arriving = Mutex(UInt64(0))
     /// Held while a job's folder comes or goes, so that none goes in which something is about to be made.
     private let folders = Mutex(())
 

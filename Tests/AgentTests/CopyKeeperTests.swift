@@ -128,6 +128,24 @@ struct CopyKeeperTests {
         }
     }
 
+    @Test("what is too much to be taken in early goes at once, and comes when the checkpoint is whole")
+    func tooMuchEarly() async throws {
+        try await ClusterBench.with(["a", "b"]) { _, agents in
+            let (job, home) = try await Self.running("large", on: agents)
+            let other = try #require(agents.first { $0.node != home.node })
+            other.images.boundEarly(300_000)
+            let gate = home.images.holdStoring()
+            async let taken = Self.taken(job, on: agents)
+            try await ClusterBench.until { other.log.text.contains("checkpoint.early.declined") }
+            try await ClusterBench.until { other.images.comingBytes == 0 }
+            #expect(home.images.readOffsets.isEmpty)
+            gate.open()
+            let entry = try await taken
+            _ = try await Self.copied(job, entry.generation, to: 2, among: agents)
+            #expect(home.images.readOffsets.min() == 0)
+        }
+    }
+
     @Test("what came early of a checkpoint that was given up, or that others keep, goes")
     func earlyForNothing() async throws {
         try await ClusterBench.with(["a", "b"]) { _, agents in

@@ -21,6 +21,9 @@ final class InMemoryCheckpointStore: CheckpointStore {
         var extractFailures: [RestoreProblem] = []
         var removeFailures: [any Error] = []
         var gate: Gate?
+        var removalGate: Gate?
+        /// Bytes that are taken in before an index.
+        var earlyLimit: UInt64?
         var growing: [Key: Growing] = [:]
         var isLazy = false
         var isFull = false
@@ -84,6 +87,16 @@ final class InMemoryCheckpointStore: CheckpointStore {
         state.withLock { $0.gate = gate }
         return gate
     }
+
+    /// Holds every removal until the gate is opened.
+    func holdRemoving() -> Gate {
+        let gate = Gate()
+        state.withLock { $0.removalGate = gate }
+        return gate
+    }
+
+    /// Takes in no more than this of a checkpoint that is still being written.
+    func boundEarly(_ byteCount: UInt64) { state.withLock { $0.earlyLimit = byteCount } }
 
     /// Leaves memory out of what it extracts.
     func beLazy() { state.withLock { $0.isLazy = true } }
@@ -187,6 +200,7 @@ final class InMemoryCheckpointStore: CheckpointStore {
     }
 
     func remove(job: JobID, generation: CheckpointGeneration) async throws {
+        if let gate = state.withLock({ $0.removalGate }) { try await gate.pass() }
         let failure = state.withLock { $0.removeFailures.isEmpty ? nil : $0.removeFailures.removeFirst() }
         if let failure { throw failure }
         let key = Key(job: job, generation: generation)
@@ -383,6 +397,10 @@ final class InMemoryCheckpointStore: CheckpointStore {
         }
 
         func write(_ bytes: [UInt8], at offset: UInt64) async throws {
+            let limit = begun.withLock { $0.seal == nil } ? store.state.withLock(\.earlyLimit) : nil
+            guard offset + UInt64(bytes.count) <= limit ?? .max else {
+                throw CopyProblem.unavailable(reason: "more than is left for copies")
+            }
             for (place, byte) in bytes.enumerated() where byte != UInt8(truncatingIfNeeded: (Int(offset) + place) &* 31)
             {
                 throw CopyProblem.damaged(reason: "byte \(Int(offset) + place) is another one")

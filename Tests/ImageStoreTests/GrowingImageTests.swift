@@ -104,6 +104,41 @@ struct GrowingImageTests {
         #expect(try Tree(scratch("out")) == Tree(scratch("images")))
     }
 
+    @Test("what comes early has its room together with all copies that come, and leaves nothing when it is given up")
+    func room() async throws {
+        let (home, away) = (try store("home"), try store("away"))
+        let seal = try #require(try await home.store(source(3, images: scratch("images"))).seal)
+        let outgoing = try await home.outgoing(job, generation(3))
+        let limit = ByteCount.bytes(Int64(outgoing.dataLength) + 1000)
+        let first = try await away.incoming(job, generation(1), room: limit)
+        try await first.write([UInt8](repeating: 1, count: 800), at: 0)
+        var second: IncomingImage? = try await away.incoming(job, generation(2), room: limit)
+        try await second?.write([UInt8](repeating: 2, count: 200), at: 0)
+        do {
+            // One whose index is here is not bounded so, and counts in full.
+            let whole = try await away.incoming(job, generation(3), room: .zero)
+            #expect(try await whole.begin(index: outgoing.index, seal: seal) == outgoing.dataLength)
+            for incoming in [first, second] {
+                let error = await storeError { try await incoming?.write([1], at: incoming === first ? 800 : 200) }
+                #expect(error?.code == .noSpace && error?.message.contains("left for copies") == true)
+            }
+            var offset = UInt64(0)
+            while case let piece = try await outgoing.read(from: offset, limit: 1 << 20), !piece.isEmpty {
+                try await whole.write(piece, at: offset)
+                offset += UInt64(piece.count)
+            }
+            _ = try await whole.finish()
+        }
+        // Now it is a checkpoint, and counts as one.
+        try await first.write([1], at: 800)
+        second = nil
+        let names = try FileManager.default.contentsOfDirectory(atPath: scratch("away/\(job)"))
+        #expect(names.sorted() == ["1.partial", "3"])
+        let rest = Int(limit.rawValue) - 801
+        try await first.write([UInt8](repeating: 1, count: rest), at: 801)
+        #expect(await storeError { try await first.write([1], at: UInt64(801 + rest)) }?.code == .noSpace)
+    }
+
     @Test("what came early of another image is found out")
     func foreign() async throws {
         let (home, away) = (try store("home"), try store("away"))

@@ -187,7 +187,9 @@ struct SystemCheckpointStore: CheckpointStore {
             )
         }
         return TranslatedIncomingCopy(
-            copy: try await translated { try await store.incoming(job, generation, sharing: sharing) }
+            copy: try await translated {
+                try await store.incoming(job, generation, sharing: sharing, room: copyLimit - used)
+            }
         )
     }
 
