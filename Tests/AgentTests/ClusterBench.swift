@@ -212,7 +212,7 @@ final class ClusterAgent: Sendable {
         directory.lineage = await replica.lineage
         link = bench.network.link(of: node, member: replica.member, directory: directory)
         var copySettings = CopySettings()
-        copySettings.sweepPeriod = .milliseconds(100)
+        copySettings.sweepPeriod = .seconds(1)
         copySettings.retry = .milliseconds(100)
         copySettings.retryPatience = .milliseconds(500)
         copySettings.earlyPatience = .seconds(2)

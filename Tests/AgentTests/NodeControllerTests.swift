@@ -190,6 +190,7 @@ struct NodeControllerTests {
         await bench.gone(id)
         #expect(!bench.host.running.contains { $0.job == id })
         await bench.released(id)
+        try await bench.until(id, "its checkpoints are deleted") { $0.catalog.isEmpty }
         #expect(bench.images.generations(of: id) == [], "checkpoints of an ended job stayed")
         await bench.stop()
     }

@@ -9,10 +9,12 @@ import Synchronization
 
 // What lies on the disk of this node, and whether it is good.
 extension CopyKeeper {
-    func sweepIfDue() async {
-        if let last = lastSweep, last + settings.sweepPeriod > .now { return }
-        lastSweep = .now
-        await sweep()
+    /// Not with the looks at what is wanted: large files take their time to be deleted.
+    func sweepUntilCancelled() async {
+        while !Task.isCancelled {
+            await sweep()
+            try? await Task.sleep(for: settings.sweepPeriod)
+        }
     }
 
     /// Deletes files that nobody counts to this node, and tells of those that are gone.

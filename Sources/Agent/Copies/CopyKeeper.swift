@@ -68,7 +68,6 @@ actor CopyKeeper: CopySource, Service {
     var scrub: ScrubPlan
     /// Copies that are being read because somebody asked for it.
     var checks: [Key: RunningCheck] = [:]
-    var lastSweep: ContinuousClock.Instant?
     nonisolated let full = Mutex(false)
     /// What comes of checkpoints that are still being written where they are taken.
     let early: EarlyCopies
@@ -105,13 +104,13 @@ actor CopyKeeper: CopySource, Service {
     nonisolated func run() async throws {
         await cancelWhenGracefulShutdown { [self] in
             async let scrubbing: Void = scrubUntilCancelled()
+            async let sweeping: Void = sweepUntilCancelled()
             await hub.follow("copies", period: .seconds(1)) { jobs in
                 await self.look(after: jobs)
             } regularly: {
                 await self.look()
-                await self.sweepIfDue()
             }
-            await scrubbing
+            _ = await (scrubbing, sweeping)
             await end()
         }
     }

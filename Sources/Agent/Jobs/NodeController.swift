@@ -77,6 +77,8 @@ actor NodeController {
     let desk: MigrationDesk
     /// From the beginning: what changes between `open` and `run` concerns what `open` has begun.
     private let subscription: ChangeHub.Subscription
+    /// Says that there may be retired checkpoints to be deleted: large files take their time, and nothing else waits for that.
+    private let collecting = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
     let metrics: AgentMetrics
     let logger: Logger
     let settings: NodeControllerSettings
@@ -206,7 +208,10 @@ actor NodeController {
             }
             group.addTask(name: "node.tick") { await self.tickUntilCancelled() }
             group.addTask(name: "node.fence") { await self.fenceUntilCancelled() }
-            group.addTask(name: "node.retired") { await self.collectUntilCancelled() }
+            group.addTask(name: "node.retired") {
+                for await _ in self.collecting.stream { await self.collectRetired(await self.replica.state) }
+            }
+            group.addTask(name: "node.retired.tick") { await self.collectUntilCancelled() }
             await group.waitForAll()
         }
         isStopping = true
@@ -242,12 +247,10 @@ actor NodeController {
     }
 
     /// Tries again to delete what could not be deleted: nothing else may change here for long.
-    ///
-    /// Not with the samples: large files take their time.
     private func collectUntilCancelled() async {
         while !Task.isCancelled {
             try? await Task.sleep(for: settings.period)
-            await collectRetired(await replica.state)
+            collecting.continuation.yield()
         }
     }
 
@@ -274,7 +277,7 @@ actor NodeController {
             if containers[job] == nil, !record.state.mayHaveContainer { claims[job] = nil }
             carryOut(record, state)
         }
-        await collectRetired(state)
+        collecting.continuation.yield()
     }
 
     /// Whether what is to be done for a job is to be done here.
