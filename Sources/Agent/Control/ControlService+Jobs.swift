@@ -189,7 +189,11 @@ extension ControlService {
                 || (current.state == .running && current.incarnation > record.incarnation)
         }
         let decisions = try await replica.decisions(of: record.id, after: lastDecision, limit: 100)
-        guard after.state == .running, let restored = decisions.last(where: { $0.decision.kind == .restored }) else {
+        // A sentence on its memory follows soon, and is another one.
+        let restored = decisions.last { decision in
+            decision.decision.kind == .restored && decision.decision.numbers.contains { $0.name == "generation" }
+        }
+        guard after.state == .running, let restored else {
             throw RPCFailure(.conflict, "'\(record.specification.name)' was not restored: \(after.message)")
         }
         var reply = WireJobRestoreReply()
