@@ -98,7 +98,7 @@ struct ReplicaTests {
         for number in 1...25 { try await replica.propose(Self.submission(number)) }
         let stored = try await store.load()
         let last = try #require(stored.snapshot?.index)
-        #expect(last >= 20)
+        #expect(last >= 10)
         #expect(stored.entries.map(\.index) == Array(last + 1..<27))
         store.fail(with: [StorageError(.full, "no space left")])
         await replica.saveSnapshot()
@@ -110,6 +110,22 @@ struct ReplicaTests {
         try await next.propose(Self.submission(26))
         #expect(await next.state.jobCount == 26)
         #expect(try await Self.replica(store).state == next.state)
+    }
+
+    @Test func aLargeStateIsSavedWhenTheLogHasGrownByAsMuch() async throws {
+        let store = InMemoryStateStore()
+        let replica = try await Self.replica(store, snapshotInterval: 10)
+        var saved: [UInt64] = []
+        for number in 1...300 {
+            try await replica.propose(Self.submission(number))
+            let index = try await store.load().snapshot?.index ?? 0
+            if index > 0, index != saved.last { saved.append(index) }
+        }
+        #expect(saved.first.map { $0 < 15 } == true)
+        #expect((3...10).contains(saved.count), "at every tenth entry it would be thirty times: \(saved)")
+        // A restart counts what the log has grown by since.
+        let next = try await Self.replica(store, snapshotInterval: 10)
+        #expect(await next.state == replica.state)
     }
 
     @Test func decisionsGoOnBeingNumberedAfterARestart() async throws {

@@ -39,6 +39,8 @@ actor Replica {
     private var historyTimer: Task<Void, Never>?
     private var applied: LogIndex
     private var snapshotIndex: LogIndex
+    /// Bytes of the last snapshot, and of the entries that were applied since.
+    private var snapshotSize: (last: Int, since: Int)
     private var wantsSnapshot = false
     private var workWaiters: [CheckedContinuation<Void, Never>] = []
 
@@ -87,6 +89,7 @@ actor Replica {
         state = opened.state
         applied = opened.persisted.snapshot.metadata.index
         snapshotIndex = applied
+        snapshotSize = (opened.persisted.snapshot.data.count, 0)
         node = try RaftNode(
             id: opened.member,
             configuration: raft,
@@ -434,7 +437,7 @@ actor Replica {
             }
             for ready in taken { finish(ready) }
             pump()
-            if wantsSnapshot || applied >= snapshotIndex + snapshotInterval { await takeSnapshot() }
+            if wantsSnapshot || isSnapshotDue { await takeSnapshot() }
         }
         isWorking = false
         if !history.isEmpty, !isClosed { scheduleHistory() }
@@ -443,6 +446,15 @@ actor Replica {
         for waiter in waiting { waiter.resume() }
         pump()
     }
+
+    /// Whether the log is worth a snapshot: it has grown by as much as one takes, so that a large state costs no more for each entry than a
+    /// small one; but not without bound.
+    private var isSnapshotDue: Bool {
+        applied >= snapshotIndex + snapshotInterval
+            && snapshotSize.since >= min(snapshotSize.last, Self.bytesBetweenSnapshots)
+    }
+
+    private static let bytesBetweenSnapshots = 8 << 20
 
     /// What comes after writing: say so, send, apply, answer.
     private func finish(_ ready: Ready) {
@@ -460,6 +472,7 @@ actor Replica {
             state = try ReplicaDisk.state(of: snapshot)
             applied = snapshot.metadata.index
             snapshotIndex = applied
+            snapshotSize = (snapshot.data.count, 0)
             node.applied(through: applied)
             listener?(before.union(state.jobs.map(\.id)).sorted())
             proposals.endLost(appliedThrough: applied)
@@ -477,6 +490,7 @@ actor Replica {
                 }
             }
             applied = entry.index
+            snapshotSize.since += entry.byteCount
         }
         node.applied(through: applied)
         proposals.endLost(appliedThrough: applied)
@@ -644,6 +658,7 @@ actor Replica {
             try await store.save(ReplicaDisk.stored(snapshot), keeping: isAlone ? 0 : ReplicaDisk.keptEntries)
             _ = node.compact(to: snapshot, keeping: isAlone ? 0 : ReplicaDisk.keptBytes)
             snapshotIndex = metadata.index
+            snapshotSize = (snapshot.data.count, 0)
         } catch {
             // Tried again after as many entries.
             snapshotIndex = max(snapshotIndex, applied - min(applied, snapshotInterval / 2))
