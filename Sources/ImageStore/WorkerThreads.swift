@@ -14,18 +14,21 @@ enum WorkerThreads {
 
     /// Runs `body` on a thread of its own and waits without holding a thread of Swift's.
     ///
-    /// `body` learns of a cancellation of the calling task through the flag it is given, and what it holds is released before the caller
-    /// goes on: whoever lets go of a store after its last call has closed it.
+    /// `body` learns of a cancellation of the calling task through the flag it is given. What it holds and what it returns is released by its
+    /// thread before the caller goes on: whoever lets go of a store after its last call has closed it.
     @concurrent
     static func run<Result: Sendable>(
         _ body: @escaping @Sendable (CancellationFlag) throws -> Result
     ) async throws -> Result {
         let flag = CancellationFlag()
         let once = Once(body)
-        return try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { continuation in
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
                 do throws(SystemError) {
-                    let thread = try start(niceness: 0) { continuation.resume(with: once.run(flag)) }
+                    let thread = try start(niceness: 0) {
+                        once.run(flag)
+                        continuation.resume()
+                    }
                     pthread_detach(thread)
                 } catch {
                     continuation.resume(throwing: error)
@@ -34,21 +37,34 @@ enum WorkerThreads {
         } onCancel: {
             flag.set()
         }
+        return try once.take()
     }
 
-    /// A body that is let go as soon as it has run.
+    /// A body that is let go as soon as it has run, and its result until it is taken.
     private final class Once<Output: Sendable>: Sendable {
         private let body: Mutex<(@Sendable (CancellationFlag) throws -> Output)?>
+        private let result = Mutex<Result<Output, any Error>?>(nil)
 
         init(_ body: @escaping @Sendable (CancellationFlag) throws -> Output) { self.body = Mutex(body) }
 
-        func run(_ flag: CancellationFlag) -> Result<Output, any Error> {
+        func run(_ flag: CancellationFlag) {
             let taken = body.withLock { body in
                 defer { body = nil }
                 return body
             }
             guard let taken else { preconditionFailure("a body was run twice") }
-            return Result { try taken(flag) }
+            let outcome = Result { try taken(flag) }
+            result.withLock { $0 = outcome }
+        }
+
+        /// Not through the continuation, whose thread would hold the result for as long as it is not scheduled again.
+        func take() throws -> Output {
+            let outcome = result.withLock { result in
+                defer { result = nil }
+                return result
+            }
+            guard let outcome else { preconditionFailure("a result is taken before its body has run, or twice") }
+            return try outcome.get()
         }
     }
 
