@@ -42,11 +42,13 @@ extension JobChange {
         guard record.catalog[index].wantedCopies.contains(node) else {
             throw Refusal(.stale, "Node \(node) is not asked to keep checkpoint \(generation).")
         }
+        let hasSaidSo = record.catalog[index].copies?.declined.contains(node) == true
         record.catalog[index].changeCopies { copies in
             copies.wanted.removeAll { $0 == node }
             copies.noteDecline(of: node, at: time)
         }
-        decide(.warned, "Node \(node) cannot keep a copy of checkpoint \(generation): \(reason)")
+        // It is asked again and again: the job's story need not tell each time.
+        if !hasSaidSo { decide(.warned, "Node \(node) cannot keep a copy of checkpoint \(generation): \(reason)") }
     }
 
     /// The files on a node are not what was written; the others' are.

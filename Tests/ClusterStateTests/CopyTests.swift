@@ -94,6 +94,7 @@ struct CopyTests {
         #expect(copies.declined == [Bench.nodeID(2), Bench.nodeID(3)] && copies.wanted == [])
         #expect(copies.declines?.map(\.count) == [1, 2])
         #expect(copies.decline(of: Bench.nodeID(3))?.last == Bench.at(90))
+        #expect(bench.decisions.count { $0.kind == .warned } == 2, "each of them is told of once")
         let stored = try JSONDecoder().decode(ClusterState.self, from: JSONEncoder().encode(bench.state))
         #expect(stored == bench.state)
         bench.place(generation, on: 2, 3, at: 200)
