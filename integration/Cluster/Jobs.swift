@@ -51,6 +51,31 @@ extension ControlClient {
         return try await jobRestore(request)
     }
 
+    /// The tar of a job's newest checkpoint.
+    func exportCheckpoint(_ reference: String) async throws -> [UInt8] {
+        var request = WireCheckpointExportRequest()
+        request.job.nameOrID = reference
+        var bytes: [UInt8] = []
+        for try await piece in rpc.stream(.checkpointExport, request, reply: WireCheckpointExportReply.self) {
+            bytes += piece.data
+        }
+        return bytes
+    }
+
+    /// Makes a job of a tar and returns its identity.
+    func importCheckpoint(_ tar: [UInt8], name: String) async throws -> String {
+        let pieceBytes = 1 << 20
+        var reply = WireCheckpointImportReply()
+        for start in stride(from: 0, to: tar.count, by: pieceBytes) {
+            var request = WireCheckpointImportRequest()
+            (request.upload, request.offset, request.name) = ("upload-\(tar.count)", UInt64(start), name)
+            request.data = Data(tar[start..<min(start + pieceBytes, tar.count)])
+            request.isLast = start + pieceBytes >= tar.count
+            reply = try await rpc.call(.checkpointImport, request, timeout: .seconds(60))
+        }
+        return reply.jobID
+    }
+
     func cancel(_ reference: String, grace: Double = 0.2) async throws {
         var request = WireJobCancelRequest()
         request.job.nameOrID = reference

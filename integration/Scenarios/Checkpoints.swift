@@ -43,6 +43,7 @@ struct CheckpointKillRestore: Scenario {
         try expect(try await client.job(job).job.state == "suspended", "it is not suspended")
         _ = try await run.eventually("the end of the container") { try agent.containerNames().isEmpty ? true : nil }
         let stopped = counts(try await client.output(job)).last ?? 0
+        try await Self.expectGoingOn(run, client, fromTarOf: job, at: stopped)
         try await client.restore(job)
         _ = try await run.eventually("counting after the restore") {
             (counts(try await client.output(job)).last ?? 0) > stopped + 5 ? true : nil
@@ -51,6 +52,26 @@ struct CheckpointKillRestore: Scenario {
         try expect(all.filter { $0 == 0 }.count == 1, "it counted from the beginning: \(all.prefix(5)) ...")
         try await client.cancel(job)
         await client.close()
+    }
+
+    /// Makes a second job of the first one's checkpoint, and expects it to go on where that stands.
+    private static func expectGoingOn(
+        _ run: ScenarioRun,
+        _ client: ControlClient,
+        fromTarOf job: String,
+        at stopped: Int
+    ) async throws {
+        let tar = try await client.exportCheckpoint(job)
+        let other = try await client.importCheckpoint(tar, name: "counting-too")
+        try await client.restore(other)
+        let first = try await run.eventually("the imported job's counting") {
+            counts(try await client.output(other)).first
+        }
+        try expect(
+            abs(first - stopped) <= 1,
+            "the imported job counts from \(first), the first one stopped at \(stopped)"
+        )
+        try await client.cancel(other)
     }
 
     /// Kills a container from outside and expects it to go on where it was.

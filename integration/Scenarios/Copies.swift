@@ -159,52 +159,25 @@ private struct CopyStory {
 
     /// A checkpoint goes through a tar, asked of one agent and given to another, and a second job counts on from it.
     private func exportAndImport(_ job: String, from: AgentProcess, to: AgentProcess) async throws {
-        let tar = try await from.ask { client in
-            var request = WireCheckpointExportRequest()
-            request.job.nameOrID = job
-            var bytes: [UInt8] = []
-            for try await piece in client.rpc.stream(.checkpointExport, request, reply: WireCheckpointExportReply.self)
-            {
-                bytes += piece.data
-            }
-            return bytes
-        }
-        let pieceBytes = 1 << 20
-        func send(_ bytes: [UInt8], _ client: ControlClient) async throws -> WireCheckpointImportReply {
-            var reply = WireCheckpointImportReply()
-            for start in stride(from: 0, to: bytes.count, by: pieceBytes) {
-                var request = WireCheckpointImportRequest()
-                (request.upload, request.offset, request.name) = (
-                    "upload-\(bytes.count)", UInt64(start), "counting-too"
-                )
-                request.data = Data(bytes[start..<min(start + pieceBytes, bytes.count)])
-                request.isLast = start + pieceBytes >= bytes.count
-                reply = try await client.rpc.call(.checkpointImport, request, timeout: .seconds(60))
-            }
-            return reply
-        }
+        let tar = try await from.ask { try await $0.exportCheckpoint(job) }
         let refused = try await to.ask { client in
             do {
-                _ = try await send(Array(tar.dropLast(tar.count / 3)), client)
+                _ = try await client.importCheckpoint(Array(tar.dropLast(tar.count / 3)), name: "counting-too")
                 return ""
             } catch let failure as RPCFailure { return failure.message }
         }
         try expect(refused.contains("cut off"), "a tar that was cut off was not refused: '\(refused)'")
-        let made = try await to.ask { try await send(tar, $0) }
+        let made = try await to.ask { try await $0.importCheckpoint(tar, name: "counting-too") }
         let before = try await to.ask { counts(try await $0.output(job)).last ?? 0 }
-        try await to.ask { client in
-            var request = WireJobRestoreRequest()
-            request.job.nameOrID = made.jobID
-            _ = try await client.jobRestore(request)
-        }
+        try await to.ask { _ = try await $0.restore(made) }
         let first = try await run.eventually("the imported job's counting") {
-            try await to.ask { counts(try await $0.output(made.jobID)).first }
+            try await to.ask { counts(try await $0.output(made)).first }
         }
         try expect(
             first > 0 && first <= before + 1,
             "the imported job counts from \(first), the other one was at \(before)"
         )
-        try await to.ask { try await $0.cancel(made.jobID) }
+        try await to.ask { try await $0.cancel(made) }
         chapter(
             "a tar of \(ByteCount(rawValue: Int64(tar.count))) became a job of its own, which counted on from \(first)"
         )
