@@ -53,6 +53,19 @@ extension Bench {
         }
     }
 
+    /// A node has no room for the first checkpoint of the first job.
+    mutating func decline(by node: NodeID, at seconds: Double) {
+        apply(
+            .copyDeclined(
+                job: Self.id(1),
+                generation: CheckpointGeneration(rawValue: 1),
+                node: node,
+                reason: "No room.",
+                time: Self.at(seconds)
+            )
+        )
+    }
+
     func newest(_ number: Int) -> CatalogEntry? { state.job(Self.id(number))?.catalog.last }
 }
 
@@ -155,15 +168,7 @@ struct CopyPlanTests {
         let suspects: Set = [Bench.node(4), Bench.node(5)]
         bench.copyPlan(suspects: suspects, at: 11)
         #expect(bench.newest(1)?.wantedCopies == [Bench.node(6)])
-        bench.apply(
-            .copyDeclined(
-                job: Bench.id(1),
-                generation: CheckpointGeneration(rawValue: 1),
-                node: Bench.node(6),
-                reason: "No room.",
-                time: Bench.at(12)
-            )
-        )
+        bench.decline(by: Bench.node(6), at: 12)
         #expect(bench.copyPlan(suspects: suspects, at: 13).isEmpty)
         bench.copyPlan(suspects: [Bench.node(4)], at: 14)
         #expect(bench.newest(1)?.wantedCopies == [Bench.node(5)])
@@ -175,29 +180,18 @@ struct CopyPlanTests {
         for number in 1...3 { bench.node(number) }
         bench.runningJob(1, on: 1)
         bench.sealed(1, at: 10)
-        func decline(by node: NodeID, at second: Double) {
-            bench.apply(
-                .copyDeclined(
-                    job: Bench.id(1),
-                    generation: CheckpointGeneration(rawValue: 1),
-                    node: node,
-                    reason: "No room.",
-                    time: Bench.at(second)
-                )
-            )
-        }
         bench.copyPlan(at: 11)
         let first = bench.newest(1)?.wantedCopies.first ?? Bench.node(9)
         let second = first == Bench.node(2) ? Bench.node(3) : Bench.node(2)
-        decline(by: first, at: 12)
+        bench.decline(by: first, at: 12)
         bench.copyPlan(at: 13)
         #expect(bench.newest(1)?.wantedCopies == [second])
-        decline(by: second, at: 14)
+        bench.decline(by: second, at: 14)
         #expect(bench.copyPlan(at: 71.9).isEmpty)
         bench.copyPlan(at: 72)
         #expect(bench.newest(1)?.wantedCopies == [first])
         // The other may be asked again as well by now, and the one that declined twice may not.
-        decline(by: first, at: 100)
+        bench.decline(by: first, at: 100)
         bench.copyPlan(at: 101)
         #expect(bench.newest(1)?.wantedCopies == [second])
         bench.copyPlan(suspects: [second], at: 219.9)
@@ -207,7 +201,7 @@ struct CopyPlanTests {
         // However often it declines, the pause has an end.
         var moment = 230.0
         for _ in 0..<20 {
-            decline(by: first, at: moment)
+            bench.decline(by: first, at: moment)
             #expect(bench.copyPlan(suspects: [second], at: moment + 239).isEmpty)
             bench.copyPlan(suspects: [second], at: moment + 600)
             #expect(bench.newest(1)?.wantedCopies == [first])
@@ -215,7 +209,7 @@ struct CopyPlanTests {
         }
         // Who was never asked comes first, wherever it stands otherwise.
         bench.node(4)
-        decline(by: first, at: moment)
+        bench.decline(by: first, at: moment)
         bench.copyPlan(at: moment + 700)
         #expect(bench.newest(1)?.wantedCopies == [Bench.node(4)])
     }
