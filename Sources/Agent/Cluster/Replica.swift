@@ -29,7 +29,6 @@ actor Replica {
     private let metrics: AgentMetrics
     private let logger: Logger
     private let clock: @Sendable () -> ContinuousClock.Instant
-    private let snapshotInterval: UInt64
     private var listener: (@Sendable ([JobID]) -> Void)?
 
     /// What is to be written, then sent and applied, oldest first.
@@ -38,9 +37,7 @@ actor Replica {
     private let history: ReplicaHistory
     private var historyTimer: Task<Void, Never>?
     private var applied: LogIndex
-    private var snapshotIndex: LogIndex
-    /// Bytes of the last snapshot, and of the entries that were applied since.
-    private var snapshotSize: (last: Int, since: Int)
+    private var pace: SnapshotPace
     private var wantsSnapshot = false
     private var workWaiters: [CheckedContinuation<Void, Never>] = []
 
@@ -88,8 +85,7 @@ actor Replica {
         member = opened.member
         state = opened.state
         applied = opened.persisted.snapshot.metadata.index
-        snapshotIndex = applied
-        snapshotSize = (opened.persisted.snapshot.data.count, 0)
+        pace = SnapshotPace(interval: snapshotInterval, after: opened.persisted.snapshot)
         node = try RaftNode(
             id: opened.member,
             configuration: raft,
@@ -105,7 +101,6 @@ actor Replica {
         self.raft = raft
         self.metrics = metrics
         self.logger = logger
-        self.snapshotInterval = UInt64(max(1, snapshotInterval))
         self.patience = patience
         self.clock = clock
         await begin()
@@ -437,7 +432,7 @@ actor Replica {
             }
             for ready in taken { finish(ready) }
             pump()
-            if wantsSnapshot || isSnapshotDue { await takeSnapshot() }
+            if wantsSnapshot || pace.isDue(at: applied) { await takeSnapshot() }
         }
         isWorking = false
         if !history.isEmpty, !isClosed { scheduleHistory() }
@@ -446,15 +441,6 @@ actor Replica {
         for waiter in waiting { waiter.resume() }
         pump()
     }
-
-    /// Whether the log is worth a snapshot: it has grown by as much as one takes, so that a large state costs no more for each entry than a
-    /// small one; but not without bound.
-    private var isSnapshotDue: Bool {
-        applied >= snapshotIndex + snapshotInterval
-            && snapshotSize.since >= min(snapshotSize.last, Self.bytesBetweenSnapshots)
-    }
-
-    private static let bytesBetweenSnapshots = 8 << 20
 
     /// What comes after writing: say so, send, apply, answer.
     private func finish(_ ready: Ready) {
@@ -471,8 +457,7 @@ actor Replica {
             let before = Set(state.jobs.map(\.id))
             state = try ReplicaDisk.state(of: snapshot)
             applied = snapshot.metadata.index
-            snapshotIndex = applied
-            snapshotSize = (snapshot.data.count, 0)
+            pace.noteSaved(snapshot)
             node.applied(through: applied)
             listener?(before.union(state.jobs.map(\.id)).sorted())
             proposals.endLost(appliedThrough: applied)
@@ -490,7 +475,7 @@ actor Replica {
                 }
             }
             applied = entry.index
-            snapshotSize.since += entry.byteCount
+            pace.noteApplied(entry)
         }
         node.applied(through: applied)
         proposals.endLost(appliedThrough: applied)
@@ -651,17 +636,15 @@ actor Replica {
 
     private func takeSnapshot() async {
         wantsSnapshot = false
-        guard applied > snapshotIndex, let metadata = node.snapshotMetadata(at: applied) else { return }
+        guard applied > pace.index, let metadata = node.snapshotMetadata(at: applied) else { return }
         do {
             try await history.write()
             let snapshot = Raft.Snapshot(metadata: metadata, data: try StateCoding.encode(state))
             try await store.save(ReplicaDisk.stored(snapshot), keeping: isAlone ? 0 : ReplicaDisk.keptEntries)
             _ = node.compact(to: snapshot, keeping: isAlone ? 0 : ReplicaDisk.keptBytes)
-            snapshotIndex = metadata.index
-            snapshotSize = (snapshot.data.count, 0)
+            pace.noteSaved(snapshot)
         } catch {
-            // Tried again after as many entries.
-            snapshotIndex = max(snapshotIndex, applied - min(applied, snapshotInterval / 2))
+            pace.noteFailure(at: applied)
             logger.warning("state.snapshot.failed", metadata: ["error": "\(error)"])
         }
     }
